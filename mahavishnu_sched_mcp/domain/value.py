@@ -1,0 +1,25 @@
+"""What every domain value shares: frozen, closed, JSON in and out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+
+type JsonObject = dict[str, Any]
+
+
+def to_utc(instant: datetime) -> datetime:
+    """Express an aware instant in UTC."""
+    return instant.astimezone(UTC)
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(to_utc)]
+"""An aware instant, kept in UTC."""
+
+
+class Value(BaseModel):
+    """A frozen value that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
