@@ -1,0 +1,1 @@
+"""What runs: the operator's tasks, and how each kind is executed."""
