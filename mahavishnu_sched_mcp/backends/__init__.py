@@ -1,0 +1,1 @@
+"""Where jobs wait: the three engines behind one protocol."""

@@ -1,0 +1,1 @@
+"""The alarm clock: APScheduler with our wake-up, job store, executor and trigger."""
