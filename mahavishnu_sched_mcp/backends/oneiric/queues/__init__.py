@@ -1,0 +1,1 @@
+"""One queue adapter per provider, each as `protocol.QueueBackend` asks."""
