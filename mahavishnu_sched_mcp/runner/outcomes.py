@@ -1,0 +1,92 @@
+"""How runs end: the attempt, the run, the job's counts, in one transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mahavishnu_sched_mcp.domain.engine import Backend
+from mahavishnu_sched_mcp.domain.output import Output
+from mahavishnu_sched_mcp.domain.policy import OnInterrupt
+from mahavishnu_sched_mcp.domain.run import Outcome, Run, RunState
+from mahavishnu_sched_mcp.ledger import jobs, outbox, runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    import apsw
+
+    from mahavishnu_sched_mcp.domain.job import Job
+
+MOST_INTERRUPTIONS = 3
+"""After the third interruption a run is dead: it may be what kills the server."""
+
+
+def record(
+    db: apsw.Connection,
+    run_id: str,
+    outcome: Outcome,
+    *,
+    at: datetime,
+    is_idempotent: Callable[[Job], bool],
+) -> Run:
+    """Record how an attempt ended; a run that is final already stays as it is.
+
+    An interrupted attempt gives its run back to wait for another one where the job reruns.
+
+    Args:
+        is_idempotent: Whether the job's target may run twice; decides where the job does not.
+    """
+    run = runs.require(db, run_id)
+    if run.state.is_final:
+        return run
+    job = jobs.require(db, run.job_serial)
+    runs.end_attempt(db, run_id, outcome=outcome.state, at=at)
+    if outcome.state is RunState.INTERRUPTED and reruns(job, is_idempotent=is_idempotent):
+        count = runs.return_to_pending(db, run_id, reason="interrupted, to run again")
+        if count < MOST_INTERRUPTIONS:
+            if job.backend is not Backend.APSCHEDULER:
+                outbox.unsend(db, run_id, at=at)
+            return runs.require(db, run_id)
+        outcome = Outcome(
+            state=RunState.DEAD, reason=f"interrupted {count} times", output=outcome.output
+        )
+    close(db, job, run_id, outcome, at=at)
+    return runs.require(db, run_id)
+
+
+def close(db: apsw.Connection, job: Job, run_id: str, outcome: Outcome, *, at: datetime) -> None:
+    """Make a run final, count it, and complete its job where nothing is left to do."""
+    runs.end(db, run_id, state=outcome.state, outcome=outcome, at=at)
+    outbox.drop(db, run_id)
+    jobs.count_outcome(db, job.serial, state=outcome.state, fires=1, run_id=run_id)
+    jobs.complete_if_over(db, job.serial)
+
+
+def cancel_waiting(db: apsw.Connection, run: Run, *, reason: str, at: datetime) -> None:
+    """Cancel a run that has not started."""
+    job = jobs.require(db, run.job_serial)
+    close(db, job, run.run_id, Outcome(state=RunState.CANCELLED, reason=reason), at=at)
+
+
+def recover(
+    db: apsw.Connection, *, at: datetime, is_idempotent: Callable[[Job], bool]
+) -> list[Run]:
+    """Account for every run that was going when its server ended.
+
+    Returns:
+        Those runs, as they are now: waiting to run again, held as interrupted, or dead.
+    """
+    lost = Outcome(
+        state=RunState.INTERRUPTED, reason="the server ended while it ran", output=Output()
+    )
+    going = runs.all_open(db, state=RunState.RUNNING)
+    return [record(db, run.run_id, lost, at=at, is_idempotent=is_idempotent) for run in going]
+
+
+def reruns(job: Job, *, is_idempotent: Callable[[Job], bool]) -> bool:
+    """Whether an interrupted run of this job is run again by itself."""
+    if not job.definition.durable or job.backend is Backend.PREFECT:
+        return False
+    choice = job.definition.policies.on_interrupt
+    return is_idempotent(job) if choice is None else choice is OnInterrupt.RERUN
