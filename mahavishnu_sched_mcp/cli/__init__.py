@@ -1,0 +1,83 @@
+"""The command line: one command per file, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from mahavishnu_sched_mcp.errors import SchedulerError, SettingsError
+
+FINE, FAILED, WRONG_USAGE = 0, 1, 2
+
+_COMMANDS = {
+    "serve": "serve MCP over stdio (the default)",
+    "jobs": "list the jobs of all engines",
+    "runs": "list runs, the newest first",
+    "status": "say how everything is and what needs attention",
+    "catalog": "list what may be scheduled",
+    "preview": "show when a trigger would fire",
+    "classify": "say which engine suits a task",
+    "demo": "do the main job on all three engines, through a real server",
+}
+_ASKING = frozenset({"jobs", "runs", "status", "catalog", "preview", "classify"})
+_HIDDEN = {"_prefect-server": "prefect_server", "_prefect-worker": "prefect_worker"}
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and give its exit code: 0 fine, 1 failed, 2 wrong usage or settings."""
+    if arguments and arguments[0] in _HIDDEN:
+        hidden = importlib.import_module(f"{__name__}.{_HIDDEN[arguments[0]]}")
+        return int(hidden.run(arguments[1:]))
+    options = _parser().parse_args(_with_command(arguments))
+    name = "ask" if options.command in _ASKING else options.command
+    try:
+        return int(importlib.import_module(f"{__name__}.{name}").run(options))
+    except SettingsError as error:
+        print(f"{error}", file=sys.stderr)
+        return WRONG_USAGE
+    except SchedulerError as error:
+        print(f"[{error.code}] {error}", file=sys.stderr)
+        return FAILED
+
+
+def _with_command(arguments: list[str]) -> list[str]:
+    """Put in the default command where none is named."""
+    if any(one in _COMMANDS for one in arguments) or {"-h", "--help", "--version"} & {*arguments}:
+        return arguments
+    return ["serve", *arguments]
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--data-dir", type=Path, help="where ledger and queues are kept")
+    common.add_argument("--config", type=Path, help="the settings file")
+    parser = argparse.ArgumentParser(
+        prog="mahavishnu-sched-mcp", description="A scheduler for AI agents, over MCP."
+    )
+    parser.add_argument("--version", action="version", version=version("mahavishnu-sched-mcp"))
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parsers = {
+        name: commands.add_parser(name, help=text, parents=[common], description=text)
+        for name, text in _COMMANDS.items()
+    }
+    for name in _ASKING:
+        parsers[name].add_argument("--json", action="store_true", help="print JSON")
+    parsers["jobs"].add_argument("--state")
+    parsers["jobs"].add_argument("--backend", choices=["apscheduler", "oneiric", "prefect"])
+    parsers["jobs"].add_argument("--include-system", action="store_true")
+    parsers["runs"].add_argument("job_id", nargs="?")
+    parsers["runs"].add_argument("--state")
+    for name in ("jobs", "runs", "catalog"):
+        parsers[name].add_argument("--limit", type=int, default=50)
+    parsers["catalog"].add_argument("query", nargs="?")
+    parsers["preview"].add_argument("expression", help="cron, such as '0 2 * * 1-5'")
+    parsers["preview"].add_argument("--timezone")
+    parsers["preview"].add_argument("--count", type=int, default=5)
+    parsers["classify"].add_argument("task_name")
+    parsers["classify"].add_argument("--description")
+    parsers["classify"].add_argument("--interval-seconds", type=float)
+    parsers["demo"].add_argument("--keep", action="store_true", help="keep the demo's data dir")
+    return parser

@@ -1,0 +1,46 @@
+"""`serve`: MCP over stdio."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+
+from mahavishnu_sched_mcp.log import configure_logging
+from mahavishnu_sched_mcp.server.wire import claim_wire
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import AsyncIterator
+
+    from mahavishnu_sched_mcp.scheduler import MahavishnuScheduler
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve one client over stdin and stdout until it closes its end.
+
+    Raises:
+        SettingsError: the settings are wrong; nothing was served.
+    """
+    wire = claim_wire()
+    configure_logging(environ=os.environ)
+    # Imported after stdout is the protocol's alone: a library may print while it loads.
+    from mahavishnu_sched_mcp.app import MahavishnuApp  # noqa: PLC0415
+    from mahavishnu_sched_mcp.server.factory import create_server  # noqa: PLC0415
+    from mahavishnu_sched_mcp.server.transport import serve_stdio  # noqa: PLC0415
+    from mahavishnu_sched_mcp.settings import load_settings  # noqa: PLC0415
+
+    settings = load_settings(config=options.config, data_dir=options.data_dir, environ=os.environ)
+    for notice in settings.unsupported():
+        structlog.get_logger().warning("setting_has_no_effect", notice=notice)
+    app = MahavishnuApp(settings, config_path=options.config)
+
+    @asynccontextmanager
+    async def start() -> AsyncIterator[MahavishnuScheduler]:
+        async with app.lifecycle():
+            yield app.scheduler
+
+    serve_stdio(create_server(start), stop=app.stop_scheduler, wire=wire)
+    return 0

@@ -1,0 +1,100 @@
+"""What only the leading process does: fire, run, hand over, mirror."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from mahavishnu_sched_mcp.domain.engine import Backend, Health
+from mahavishnu_sched_mcp.errors import SchedulerError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from mahavishnu_sched_mcp.backends.protocol import SchedulerBackend
+    from mahavishnu_sched_mcp.dispatcher import Dispatcher
+    from mahavishnu_sched_mcp.leadership import Leadership
+    from mahavishnu_sched_mcp.runner import Runner
+
+_log = structlog.get_logger()
+
+ENGINE_SECONDS = 0.8
+"""Engines get so long to stop: a client gives a stdio server 2 s in all."""
+
+
+class Lead:
+    """The engines and those who serve them, waiting for the lead or having it.
+
+    Args:
+        engines: The engines that are switched on.
+        prepare: Awaited when the lead is taken, before anything fires.
+    """
+
+    def __init__(
+        self,
+        *,
+        leadership: Leadership,
+        runner: Runner,
+        dispatcher: Dispatcher,
+        engines: Mapping[Backend, SchedulerBackend],
+    ) -> None:
+        self._leadership = leadership
+        self._runner = runner
+        self._dispatcher = dispatcher
+        self.engines = engines
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this process fires."""
+        return self._leadership.is_leader
+
+    async def start(self, prepare: Callable[[], Awaitable[None]]) -> None:
+        """Take the lead if it is free, else wait for it in the background.
+
+        Args:
+            prepare: Awaited when the lead is taken, before anything fires.
+        """
+
+        async def elected(term: int) -> None:
+            await self._runner.lead(term)
+            await prepare()
+            await self._dispatcher.start()
+
+        await self._leadership.start(elected)
+
+    async def stop(self, *, drain: float) -> None:
+        """End everything in the reverse order of its start, then give up the lead.
+
+        Args:
+            drain: Seconds that runs in this process may still take.
+        """
+        if self.is_leader:
+            await self._dispatcher.stop()
+            await self._runner.stop(drain=drain)
+            await self._stop_engines()
+            try:
+                await self._runner.close_books()
+            except SchedulerError as error:  # the next leader accounts for them instead
+                _log.warning("books_not_closed", error=error.message)
+        await self._leadership.stop()
+
+    def health(self) -> dict[Backend, Health]:
+        """Say how the engines of this process are now."""
+        return self._dispatcher.health()
+
+    async def _stop_engines(self) -> None:
+        try:
+            async with asyncio.timeout(ENGINE_SECONDS), asyncio.TaskGroup() as group:
+                for engine in self.engines.values():
+                    group.create_task(self._stop_engine(engine))
+        except TimeoutError:  # their processes end by themselves when this one is gone
+            _log.warning("engines_slow_to_stop", seconds=ENGINE_SECONDS)
+
+    async def _stop_engine(self, engine: SchedulerBackend) -> None:
+        try:
+            await engine.stop()
+        except Exception:  # noqa: BLE001 - the guard of the way out
+            # One engine's defect must not keep the others from ending.
+            _log.exception("engine_stop_failed", backend=engine.name)

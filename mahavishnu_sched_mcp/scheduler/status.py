@@ -1,0 +1,104 @@
+"""How everything is, with what needs attention first."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from mahavishnu_sched_mcp.domain.answer import Status
+from mahavishnu_sched_mcp.domain.engine import Backend, EngineState, Health
+from mahavishnu_sched_mcp.domain.job import JobState
+from mahavishnu_sched_mcp.domain.run import RunState
+from mahavishnu_sched_mcp.ledger import job_lists, outbox, reports, runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import apsw
+
+    from mahavishnu_sched_mcp.domain.job import Job
+
+_DAY = timedelta(days=1)
+_MOST_LINES = 20
+_BAD_ENDS = {RunState.FAILED, RunState.TIMED_OUT, RunState.DEAD, RunState.INTERRUPTED}
+
+
+def read_status(
+    db: apsw.Connection,
+    *,
+    now: datetime,
+    is_leader: bool,
+    health: Mapping[Backend, Health],
+    notices: Sequence[str],
+) -> Status:
+    """Answer `get_status`.
+
+    Args:
+        health: How the engines are, as this process or the leader sees them.
+        notices: What the operator should know of the settings.
+    """
+    leader = reports.leader(db)
+    since = now - _DAY
+    return Status(
+        now=now,
+        leader={
+            "is_this_process": is_leader,
+            "pid": leader.pid,
+            "host": leader.host,
+            "term": leader.term,
+            "since": leader.started_at.isoformat(),
+        },
+        engines={name.value: shown(value) for name, value in health.items()},
+        queues=dict(health[Backend.ONEIRIC].figures) if Backend.ONEIRIC in health else {},
+        counts={
+            "jobs": job_lists.count_by_state(db),
+            "runs_last_24h": runs.count_since(db, since),
+            "outbox_waiting": outbox.waiting(db),
+        },
+        attention=tuple(_attention(db, health=health, since=since, notices=notices)),
+    )
+
+
+def shown(health: Health) -> dict[str, object]:
+    """Show an engine's health without what is empty."""
+    return {key: value for key, value in health.model_dump(mode="json").items() if value}
+
+
+def _attention(
+    db: apsw.Connection,
+    *,
+    health: Mapping[Backend, Health],
+    since: datetime,
+    notices: Sequence[str],
+) -> list[str]:
+    lines = [
+        f"Engine {name} is unavailable: {value.detail}"
+        for name, value in health.items()
+        if value.state is EngineState.UNAVAILABLE
+    ]
+    lines += _job_lines(job_lists.troubled(db, since=since, limit=_MOST_LINES + 1))
+    lines += [
+        f"Reminder from {run_id}: {message}"
+        for run_id, message in reports.reminders(db, since=since, limit=5)
+    ]
+    lines += notices
+    surplus = len(lines) - _MOST_LINES
+    return lines if surplus <= 0 else [*lines[:_MOST_LINES], f"... and {surplus} more."]
+
+
+def _job_lines(found: Iterable[Job]) -> list[str]:
+    lines: list[str] = []
+    for job in found:
+        last = job.last_run
+        if last is not None and last.state in _BAD_ENDS:
+            mend = " Decide with replay_run." if last.state is RunState.INTERRUPTED else ""
+            lines.append(
+                f"Job {job.job_id}: last run {last.state}; see get_run('{last.run_id}').{mend}"
+            )
+        elif last is not None and last.state is RunState.MISSED:
+            lines.append(f"Job {job.job_id}: missed fires; see list_runs(job_id='{job.job_id}').")
+        if job.state is JobState.PENDING and job.note:
+            lines.append(f"Job {job.job_id} is pending: {job.note}")
+        if job.state is JobState.QUARANTINED:
+            lines.append(f"Job {job.job_id} is quarantined: {job.note}")
+    return lines

@@ -1,0 +1,46 @@
+"""Which policies this version honours; what it does not, it refuses by name."""
+
+from __future__ import annotations
+
+from mahavishnu_sched_mcp.domain.engine import Backend
+from mahavishnu_sched_mcp.domain.policy import MissedPolicy, Policies
+from mahavishnu_sched_mcp.errors import CapabilityError, LimitExceededError
+
+_FIXED_POLICIES = ("overlap_policy", "max_attempts", "retry_backoff_seconds")
+_FIXED_FOR_PREFECT = (
+    *_FIXED_POLICIES,
+    "missed_policy",
+    "catchup_window_seconds",
+    "timeout_seconds",
+    "on_interrupt",
+    "max_runs",
+    "expires_at",
+    "retries",
+    "retry_delay_seconds",
+)
+
+
+def check_policies(policies: Policies, *, backend: Backend, longest_seconds: float) -> None:
+    """Refuse a policy that would be ignored, and a timeout over the operator's limit.
+
+    Args:
+        longest_seconds: `limits.max_runtime_seconds`.
+
+    Raises:
+        CapabilityError: the policy is not honoured for this engine in this version.
+        LimitExceededError: the timeout is over the limit.
+    """
+    usual = Policies()
+    for name in _FIXED_FOR_PREFECT if backend is Backend.PREFECT else _FIXED_POLICIES:
+        given, only = getattr(policies, name), getattr(usual, name)
+        if given != only:
+            msg = f"{name}={given!s} is not supported for {backend} in this version."
+            shown = "out" if only is None else f"at its default, {only!s}"
+            raise CapabilityError(msg, hint=f"Leave {name} {shown}.")
+    if policies.missed_policy is MissedPolicy.RUN_ALL:
+        msg = "missed_policy=run_all is not supported in this version."
+        raise CapabilityError(msg, hint="Use run_once or skip.")
+    if policies.timeout_seconds is not None and policies.timeout_seconds > longest_seconds:
+        msg = f"timeout_seconds={policies.timeout_seconds:g} is over the limit {longest_seconds:g}."
+        hint = "Ask for less, or let the operator raise limits.max_runtime_seconds."
+        raise LimitExceededError(msg, hint=hint, details={"limit": longest_seconds})
