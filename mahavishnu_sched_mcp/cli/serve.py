@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from mahavishnu_sched_mcp.scheduler import MahavishnuScheduler
 
+_LOG_SECONDS = 0.1
+"""The last log lines get so long to be written before the process ends."""
+
 
 def run(options: argparse.Namespace) -> int:
     """Serve one client over stdin and stdout until it closes its end.
@@ -25,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
         SettingsError: the settings are wrong; nothing was served.
     """
     wire = claim_wire()
-    configure_logging(environ=os.environ)
+    log = configure_logging(environ=os.environ)
     # Imported after stdout is the protocol's alone: a library may print while it loads.
     from mahavishnu_sched_mcp.app import MahavishnuApp  # noqa: PLC0415
     from mahavishnu_sched_mcp.server.factory import create_server  # noqa: PLC0415
@@ -42,5 +45,10 @@ def run(options: argparse.Namespace) -> int:
         async with app.lifecycle():
             yield app.scheduler
 
-    serve_stdio(create_server(start), stop=app.stop_scheduler, wire=wire)
+    serve_stdio(
+        create_server(start),
+        stop=app.stop_scheduler,
+        wire=wire,
+        drain_logs=lambda: log.drain(timeout_seconds=_LOG_SECONDS),
+    )
     return 0

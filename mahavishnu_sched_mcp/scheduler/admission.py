@@ -27,6 +27,8 @@ from mahavishnu_sched_mcp.scheduler.checks import encode
 from mahavishnu_sched_mcp.scheduler.support import check_policies
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mahavishnu_sched_mcp.domain.catalog import Catalog
     from mahavishnu_sched_mcp.domain.value import JsonObject
     from mahavishnu_sched_mcp.settings import LimitSettings
@@ -81,6 +83,7 @@ class Admission:
         """
         self.require_enabled(Backend.APSCHEDULER)
         self._registry.validate(name, params)
+        self._check_approval([name])
         self._check_payload("params", params)
         self._check_policies(policies, backend=Backend.APSCHEDULER)
         return JobDefinition(
@@ -230,6 +233,7 @@ class Admission:
             hint = f"{nearest(name, self._catalog.workflows)} See list_catalog(kind='workflow')."
             raise UnknownWorkflowError(msg, hint=hint.strip())
         entries = self._registry.entries()
+        self._check_approval([node.task for node in workflow.nodes])
         declared = {
             key
             for node in workflow.nodes
@@ -259,6 +263,15 @@ class Admission:
                     " server's own process; Prefect runs flows in another one."
                 )
                 raise CapabilityError(msg, hint="Use enqueue_workflow for this workflow.")
+
+    def _check_approval(self, names: Sequence[str]) -> None:
+        """Refuse what the operator wants to approve: this version cannot ask for it."""
+        entries = self._registry.entries()
+        for name in names:
+            if entries[name].approval == "required":
+                msg = f"Task '{name}' needs the operator's approval, which cannot be asked for yet."
+                hint = "Choose another task with list_catalog; the operator may set approval: none."
+                raise CapabilityError(msg, hint=hint)
 
     def _provider(self, name: str | None) -> str:
         providers = self._catalog.providers

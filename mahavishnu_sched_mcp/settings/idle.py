@@ -67,7 +67,7 @@ def idle_settings(settings: Settings) -> Iterator[tuple[str, str]]:
             yield f"schedulers.on_outage.{engine}", "calls are rejected, not held"
     for name, command in settings.tasks.commands.items():
         if command.approval == "required":
-            yield f"tasks.commands.{name}.approval", "jobs on it do not wait for approval"
+            yield f"tasks.commands.{name}.approval", "jobs on it are refused"
 
 
 def _at(settings: Settings, key: str) -> Any:

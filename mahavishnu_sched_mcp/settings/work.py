@@ -35,7 +35,7 @@ class CommandSettings(Slice):
         default=False, description="running twice does no harm: interrupted runs run again"
     )
     approval: Literal["none", "required"] = Field(
-        default="none", description="required = jobs wait until the operator approves"
+        default="none", description="required = refused in this version, which cannot ask"
     )
 
 
@@ -57,7 +57,7 @@ class HttpTaskSettings(Slice):
         default=False, description="sending twice does no harm: interrupted runs run again"
     )
     approval: Literal["none", "required"] = Field(
-        default="none", description="required = jobs wait until the operator approves"
+        default="none", description="required = refused in this version, which cannot ask"
     )
 
 
