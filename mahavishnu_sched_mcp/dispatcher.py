@@ -65,6 +65,7 @@ class Dispatcher:
         self._loop: asyncio.Task[None] | None = None
         self._errands: dict[object, asyncio.Task[None]] = {}
         self._health: dict[Backend, Health] = {}
+        self._reported = 0.0
 
     async def start(self) -> None:
         """Arm every active job and begin to follow the ledger. Idempotent."""
@@ -232,13 +233,14 @@ class Dispatcher:
             await self._ledger.write(lambda db, due=job: self._resume(db, due))  # type: ignore[misc]  # bound now
 
     async def _report_health(self) -> None:
-        found = self.health()
-        if found != self._health:
-            self._health = found
-            at = self._clock.now()
-            await self._ledger.write(
-                lambda db: reports.save_health(db, found, at=at), durable=False
-            )
+        """Write a new state down at once, new figures once a second: they move with every job."""
+        found, moment = self.health(), self._clock.monotonic()
+        is_news = _states(found) != _states(self._health)
+        if not is_news and (found == self._health or moment < self._reported + _ROUND_SECONDS):
+            return
+        self._health, self._reported = found, moment
+        at = self._clock.now()
+        await self._ledger.write(lambda db: reports.save_health(db, found, at=at), durable=False)
 
     def _owed(self) -> set[Backend]:
         return {Backend(name) for name in self._ledger.read(outbox.waiting)}
@@ -260,6 +262,10 @@ class Dispatcher:
                 # One errand's defect must not end the others; the ledger still has the work.
                 _log.exception("errand_failed")
                 await asyncio.sleep(_ROUND_SECONDS)
+
+
+def _states(health: Mapping[Backend, Health]) -> dict[Backend, tuple[EngineState, str]]:
+    return {name: (one.state, one.detail) for name, one in health.items()}
 
 
 def _needs_receipt(job: Job) -> bool:

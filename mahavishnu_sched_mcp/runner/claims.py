@@ -144,6 +144,15 @@ def record_gap(
     return gap.count
 
 
+def skip_due(db: apsw.Connection, job: Job, *, reason: str, at: datetime) -> None:
+    """Record the fires that are due and not taken: a change would let them go unnoticed."""
+    is_ours = job.trigger is not None and job.backend is not Backend.PREFECT
+    if not is_ours or job.next_run_at is None or job.next_run_at > at:
+        return
+    span = (job.next_run_at - _TICK, min(at, job.definition.policies.expires_at or at))
+    record_gap(db, job, span=span, state=RunState.SKIPPED, reason=reason, at=at)
+
+
 def _take_job(db: apsw.Connection, job: Job, rules: Rules, taken: Taken) -> None:
     assert job.trigger is not None  # noqa: S101 - a job with a next fire has a trigger
     assert job.next_run_at is not None  # noqa: S101 - the caller has looked

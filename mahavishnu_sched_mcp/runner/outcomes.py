@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mahavishnu_sched_mcp.domain.engine import Backend
+from mahavishnu_sched_mcp.domain.job import JobState
 from mahavishnu_sched_mcp.domain.output import Output
 from mahavishnu_sched_mcp.domain.policy import OnInterrupt
 from mahavishnu_sched_mcp.domain.run import Outcome, Run, RunState
@@ -64,7 +65,9 @@ def close(db: apsw.Connection, job: Job, run_id: str, outcome: Outcome, *, at: d
 
 
 def cancel_waiting(db: apsw.Connection, run: Run, *, reason: str, at: datetime) -> None:
-    """Cancel a run that has not started."""
+    """Cancel a run that has not started; one that is over meanwhile stays as it is."""
+    if runs.require(db, run.run_id).state is not RunState.PENDING:
+        return
     job = jobs.require(db, run.job_serial)
     close(db, job, run.run_id, Outcome(state=RunState.CANCELLED, reason=reason), at=at)
 
@@ -84,9 +87,17 @@ def recover(
     return [record(db, run.run_id, lost, at=at, is_idempotent=is_idempotent) for run in going]
 
 
+def drop_orphans(db: apsw.Connection, *, at: datetime) -> None:
+    """Cancel what waits for a job that is cancelled: such a job starts nothing any more."""
+    for run in runs.all_open(db, state=RunState.PENDING):
+        if jobs.require(db, run.job_serial).state is JobState.CANCELLED:
+            cancel_waiting(db, run, reason="the job was cancelled", at=at)
+
+
 def reruns(job: Job, *, is_idempotent: Callable[[Job], bool]) -> bool:
     """Whether an interrupted run of this job is run again by itself."""
-    if not job.definition.durable or job.backend is Backend.PREFECT:
+    is_kept = job.definition.durable and job.state is not JobState.CANCELLED
+    if not is_kept or job.backend is Backend.PREFECT:
         return False
     choice = job.definition.policies.on_interrupt
     return is_idempotent(job) if choice is None else choice is OnInterrupt.RERUN

@@ -72,11 +72,13 @@ class Runner:
         """Begin to run in this term; accounts first for what the last leader left going."""
         self._term = term
         self._is_stopping = False
+        self._executor.open()
         now = self._clock.now()
 
         def take_over(db: apsw.Connection) -> list[Run]:
             lost = outcomes.recover(db, at=now, is_idempotent=self._is_idempotent)
             jobs.end_ephemeral(db)
+            outcomes.drop_orphans(db, at=now)
             return lost
 
         lost = await self._ledger.write(take_over)

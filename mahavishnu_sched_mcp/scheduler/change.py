@@ -85,6 +85,7 @@ def update(
         | ({} if trigger is None else {"trigger": trigger})
     )
     if trigger is not None and job.state is not JobState.PAUSED:
+        claims.skip_due(db, job, reason="the trigger was changed", at=at)
         changed = changed.model_copy(update={"next_run_at": trigger.next_after(at)})
     if changed == job:
         return job
@@ -115,6 +116,7 @@ def pause(
     if held == job:
         return job
     if job.state is not JobState.PAUSED:
+        claims.skip_due(db, job, reason="paused", at=at)
         jobs.set_paused_at(db, job.serial, at)
     return jobs.save(db, held)
 
@@ -131,10 +133,13 @@ def resume(db: apsw.Connection, job: Job, *, at: datetime) -> Job:
         msg = f"Job '{job.job_id}' is {job.state} and cannot be resumed."
         raise InvalidStateError(msg, hint="See get_job for what it waits for.")
     since = from_micros(jobs.paused_at(db, job.serial))
+    end = job.definition.policies.expires_at
     if job.trigger is not None and since is not None:
-        span = (since, at)
+        span = (since, min(at, end or at))
         claims.record_gap(db, job, span=span, state=RunState.SKIPPED, reason="paused", at=at)
     following = None if job.trigger is None else job.trigger.next_after(at)
+    if following is not None and end is not None and following > end:
+        following = None
     jobs.set_paused_at(db, job.serial, None)
     going = job.model_copy(
         update={
@@ -160,6 +165,7 @@ def cancel(db: apsw.Connection, job_id: str, *, at: datetime) -> Job:
     if job.state.is_over:
         return job
     job = require_changeable(db, job_id)
+    claims.skip_due(db, job, reason="the job was cancelled", at=at)
     for run in runs.open_of(db, job.serial):
         if run.state is RunState.PENDING:
             runs.request_cancel(db, run.run_id)

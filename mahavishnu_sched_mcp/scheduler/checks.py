@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mahavishnu_sched_mcp.domain.job import ID_PATTERN
-from mahavishnu_sched_mcp.errors import InvalidArgumentsError, SchedulerError
+from mahavishnu_sched_mcp.errors import InvalidArgumentsError, InvalidTriggerError, SchedulerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mahavishnu_sched_mcp.domain.trigger import Trigger
     from mahavishnu_sched_mcp.domain.value import JsonObject
 
 RESERVED_PREFIX = "system."
@@ -75,6 +76,28 @@ def read_instant(what: str, text: str | None) -> datetime | None:
         msg = f"{what}='{text[:80]}' has no offset."
         raise InvalidArgumentsError(msg, hint=f"Add one: {text[:60]}+00:00 for UTC.")
     return instant.astimezone(UTC)
+
+
+def check_end(end: datetime | None, *, trigger: Trigger | None, at: datetime) -> None:
+    """Refuse an end that leaves no fire.
+
+    Args:
+        end: The job's `expires_at`.
+        at: The instant of the call.
+
+    Raises:
+        InvalidArgumentsError: it is in the past.
+        InvalidTriggerError: the first fire would be after it.
+    """
+    if end is None:
+        return
+    if end <= at:
+        msg = f"expires_at={end.isoformat()} is in the past."
+        raise InvalidArgumentsError(msg, hint="Use a later instant, or leave it out.")
+    first = None if trigger is None else trigger.next_after(at)
+    if first is not None and first > end:
+        msg = f"The first fire would be {first.isoformat()}, after expires_at={end.isoformat()}."
+        raise InvalidTriggerError(msg, hint="Use a later expires_at, or an earlier first fire.")
 
 
 def encode(what: str, payload: JsonObject) -> bytes:

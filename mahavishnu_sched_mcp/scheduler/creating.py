@@ -13,10 +13,9 @@ from mahavishnu_sched_mcp.errors import (
     BackendUnavailableError,
     CapabilityError,
     InvalidArgumentsError,
-    InvalidTriggerError,
 )
 from mahavishnu_sched_mcp.scheduler import creation
-from mahavishnu_sched_mcp.scheduler.checks import check_id, check_texts
+from mahavishnu_sched_mcp.scheduler.checks import check_end, check_id, check_texts
 from mahavishnu_sched_mcp.scheduler.core import RECEIPT_SECONDS, SchedulerCore
 from mahavishnu_sched_mcp.scheduler.reading import next_fires, with_next_fire
 from mahavishnu_sched_mcp.scheduler.request import JobRequest
@@ -225,7 +224,7 @@ class Creating(SchedulerCore):
             is_paused=is_paused,
             needs_receipt=definition.backend is not Backend.APSCHEDULER,
         )
-        _check_end(request)
+        check_end(definition.policies.expires_at, trigger=request.trigger, at=now)
         most = self._parts.most_jobs
         made = await self._ledger.write(lambda db: creation.create(db, request, most_jobs=most))
         return await self._answer(made, request)
@@ -281,16 +280,3 @@ def _delayed(metadata: JsonObject) -> TriggerRequest | None:
         msg = f"metadata.schedule_time={at!r} is not text."
         raise InvalidArgumentsError(msg, hint="Write it like '2026-12-01T09:00:00+01:00'.")
     return TriggerRequest(type="date", run_at=at)
-
-
-def _check_end(request: JobRequest) -> None:
-    end = request.definition.policies.expires_at
-    if end is None:
-        return
-    if end <= request.at:
-        msg = f"expires_at={end.isoformat()} is in the past."
-        raise InvalidArgumentsError(msg, hint="Use a later instant, or leave it out.")
-    first = None if request.trigger is None else request.trigger.next_after(request.at)
-    if first is not None and first > end:
-        msg = f"The first fire would be {first.isoformat()}, after expires_at={end.isoformat()}."
-        raise InvalidTriggerError(msg, hint="Use a later expires_at, or an earlier first fire.")

@@ -10,7 +10,7 @@ from mahavishnu_sched_mcp.domain.job import Job, JobState, make_job_id
 from mahavishnu_sched_mcp.domain.run import Cause, Run, RunState
 from mahavishnu_sched_mcp.errors import IdConflictError, LimitExceededError
 from mahavishnu_sched_mcp.ledger import job_lists, jobs, keys, runs
-from mahavishnu_sched_mcp.runner.claims import enqueue
+from mahavishnu_sched_mcp.runner.claims import enqueue, skip_due
 
 if TYPE_CHECKING:
     import apsw
@@ -66,6 +66,7 @@ def _found(db: apsw.Connection, request: JobRequest) -> Made | None:
         msg = f"Job '{job.job_id}' exists and differs in: {what}."
         hint = "Change it with update_job, choose another id, or repeat the call as it was."
         raise IdConflictError(msg, hint=hint, details={"job_id": job.job_id})
+    skip_due(db, job, reason="the job was replaced", at=request.at)
     fresh = request.job(name)
     replaced = job.model_copy(
         update={

@@ -13,7 +13,7 @@ from mahavishnu_sched_mcp.domain.trigger import TriggerRequest
 from mahavishnu_sched_mcp.errors import InvalidArgumentsError, InvalidStateError
 from mahavishnu_sched_mcp.ledger import job_lists
 from mahavishnu_sched_mcp.scheduler import change
-from mahavishnu_sched_mcp.scheduler.checks import check_texts, read_instant
+from mahavishnu_sched_mcp.scheduler.checks import check_end, check_texts, read_instant
 from mahavishnu_sched_mcp.scheduler.core import SchedulerCore
 from mahavishnu_sched_mcp.scheduler.reading import with_next_fire
 
@@ -65,6 +65,8 @@ class Keeping(SchedulerCore):
             if trigger is not None and is_new
             else None
         )
+        if resolved is not None or "expires_at" in (policies or {}):
+            check_end(definition.policies.expires_at, trigger=resolved or job.trigger, at=now)
 
         def write(db: apsw.Connection) -> Job:
             current = change.require_changeable(db, job_id)
