@@ -1,0 +1,1 @@
+"""The MCP face: what an agent sees of the scheduler."""
