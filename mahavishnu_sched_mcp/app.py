@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import apsw
 
     from mahavishnu_sched_mcp.backends.protocol import SchedulerBackend
+    from mahavishnu_sched_mcp.domain.finding import Finding
     from mahavishnu_sched_mcp.domain.job import Job
     from mahavishnu_sched_mcp.settings import Settings
 
@@ -197,6 +198,14 @@ class MahavishnuApp:
                 work_pool=settings.prefect.work_pool,
             )
         return engines
+
+
+def diagnose(settings: Settings) -> list[Finding]:
+    """Check the installation part by part, without starting anything."""
+    # A server never asks for it and need not pay for its imports.
+    from mahavishnu_sched_mcp import diagnosis  # noqa: PLC0415
+
+    return diagnosis.diagnose(settings)
 
 
 class _ServerPorts:

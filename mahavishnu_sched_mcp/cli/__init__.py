@@ -20,6 +20,7 @@ _COMMANDS = {
     "catalog": "list what may be scheduled",
     "preview": "show when a trigger would fire",
     "classify": "say which engine suits a task",
+    "doctor": "check the installation, and say how to mend each part",
     "demo": "do the main job on all three engines, through a real server",
 }
 _ASKING = frozenset({"jobs", "runs", "status", "catalog", "preview", "classify"})
@@ -63,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         name: commands.add_parser(name, help=text, parents=[common], description=text)
         for name, text in _COMMANDS.items()
     }
-    for name in _ASKING:
+    for name in (*_ASKING, "doctor"):
         parsers[name].add_argument("--json", action="store_true", help="print JSON")
     parsers["jobs"].add_argument("--state")
     parsers["jobs"].add_argument("--backend", choices=["apscheduler", "oneiric", "prefect"])

@@ -59,13 +59,8 @@ def migrate(connection: apsw.Connection) -> int:
         LedgerCorruptError: the file is damaged, or was written by a newer version.
     """
     scripts = _scripts()
+    check(connection)
     with translated_errors():
-        report = connection.execute("pragma quick_check(1)").get
-        if report != "ok":
-            msg = "The ledger is damaged."
-            raise LedgerCorruptError(
-                msg, hint="Nothing was changed. Put a backup of ledger.db in its place."
-            )
         connection.execute("begin immediate")
         try:
             version = int(connection.execute("pragma user_version").get)
@@ -78,6 +73,20 @@ def migrate(connection: apsw.Connection) -> int:
             raise
         connection.execute("commit")
     return len(scripts)
+
+
+def check(connection: apsw.Connection) -> None:
+    """Look through the whole file for damage.
+
+    Raises:
+        LedgerCorruptError: it is damaged.
+    """
+    with translated_errors():
+        report = scalar(connection, "pragma quick_check(1)")
+    if report != "ok":
+        msg = "The ledger is damaged."
+        hint = "Nothing was changed. Put a backup of ledger.db in its place."
+        raise LedgerCorruptError(msg, hint=hint)
 
 
 @contextmanager

@@ -1,0 +1,179 @@
+"""Looks at an installation part by part and says how to mend each; changes nothing."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import shutil
+import stat
+from typing import TYPE_CHECKING
+
+import apsw
+import httpx
+
+from mahavishnu_sched_mcp.composition import build_catalog, build_registry
+from mahavishnu_sched_mcp.domain.finding import Finding
+from mahavishnu_sched_mcp.errors import SchedulerError
+from mahavishnu_sched_mcp.ledger import job_lists, reports
+from mahavishnu_sched_mcp.ledger.database import check, connect, require_safe_sqlite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mahavishnu_sched_mcp.settings import Settings
+
+_LEAST_FREE_BYTES = 64 * 1024 * 1024
+_SERVER_SECONDS = 1.0
+_PRIVATE = stat.S_IRWXG | stat.S_IRWXO
+
+
+def diagnose(settings: Settings) -> list[Finding]:
+    """Check settings, data dir, disk, catalog, ledger, leader and engines.
+
+    Args:
+        settings: Already loaded: reading them is the first check, made by `load_settings`.
+    """
+    looks: tuple[Callable[[Settings], Finding], ...] = (
+        _settings,
+        _data_dir,
+        _disk,
+        _sqlite,
+        _ledger,
+        _leader,
+        _catalog,
+        _oneiric,
+        _prefect,
+    )
+    return [look(settings) for look in looks]
+
+
+def _settings(settings: Settings) -> Finding:
+    idle = settings.unsupported()
+    if idle:
+        return Finding(part="settings", ok=False, detail=" ".join(idle), mend="Take these out.")
+    return Finding(part="settings", ok=True, detail="read, and every key has its effect")
+
+
+def _data_dir(settings: Settings) -> Finding:
+    path = settings.data_path
+    mode = stat.S_IMODE(path.stat().st_mode)
+    is_private = not mode & _PRIVATE
+    return Finding(
+        part="data dir",
+        ok=is_private,
+        detail=f"{path} has mode {mode:04o}",
+        mend="" if is_private else f"chmod 700 {path}",
+    )
+
+
+def _disk(settings: Settings) -> Finding:
+    free = shutil.disk_usage(settings.data_path).free
+    is_enough = free >= _LEAST_FREE_BYTES
+    return Finding(
+        part="disk",
+        ok=is_enough,
+        detail=f"{free // 2**20} MiB are free",
+        mend="" if is_enough else "Free some space, or choose another place with --data-dir.",
+    )
+
+
+def _sqlite(_: Settings) -> Finding:
+    detail = f"SQLite {apsw.sqlite_lib_version()} through apsw {apsw.apsw_version()}"
+    try:
+        require_safe_sqlite()
+    except SchedulerError as error:
+        return Finding(part="sqlite", ok=False, detail=error.message, mend=error.hint)
+    return Finding(part="sqlite", ok=True, detail=detail)
+
+
+def _ledger(settings: Settings) -> Finding:
+    path = settings.data_path / "ledger.db"
+    if not path.exists():
+        return Finding(part="ledger", ok=True, detail="not made yet; the first start makes it")
+    try:
+        connection = connect(path, read_only=True)
+        check(connection)
+        count = job_lists.count_unfinished(connection)
+        connection.close()
+    except SchedulerError as error:
+        return Finding(part="ledger", ok=False, detail=error.message, mend=error.hint)
+    detail = f"sound, {count} unfinished jobs, {path.stat().st_size // 1024} KiB"
+    return Finding(part="ledger", ok=True, detail=detail)
+
+
+def _leader(settings: Settings) -> Finding:
+    path = settings.data_path / "ledger.db"
+    lock = settings.data_path / "leader.lock"
+    if not path.exists() or not lock.exists() or not _is_locked(lock):
+        return Finding(
+            part="leader",
+            ok=False,
+            detail="no server runs on this data dir: nothing fires now",
+            mend="Open an editor that starts it, or run `mahavishnu-sched-mcp serve`.",
+        )
+    connection = connect(path, read_only=True)
+    leader = reports.leader(connection)
+    connection.close()
+    detail = f"process {leader.pid} on {leader.host} leads since {leader.started_at.isoformat()}"
+    return Finding(part="leader", ok=True, detail=detail)
+
+
+def _catalog(settings: Settings) -> Finding:
+    try:
+        catalog = build_catalog(settings, build_registry(settings))
+    except SchedulerError as error:
+        return Finding(part="catalog", ok=False, detail=error.message, mend=error.hint)
+    detail = (
+        f"{len(catalog.tasks)} tasks, {len(catalog.workflows)} workflows,"
+        f" {len(settings.flows)} flows of your own"
+    )
+    return Finding(part="catalog", ok=True, detail=detail)
+
+
+def _oneiric(settings: Settings) -> Finding:
+    if not settings.schedulers.oneiric_queue_enabled:
+        return Finding(part="oneiric", ok=True, detail="switched off")
+    return _installed("oneiric")
+
+
+def _prefect(settings: Settings) -> Finding:
+    schedulers = settings.schedulers
+    if not schedulers.prefect_deployments_enabled:
+        return Finding(part="prefect", ok=True, detail="switched off")
+    url = schedulers.prefect_server_url
+    if url is None:
+        return _installed("prefect")
+    address = f"{str(url).rstrip('/').removesuffix('/api')}/api/health"
+    try:
+        answer = httpx.get(address, timeout=_SERVER_SECONDS)
+        answer.raise_for_status()
+    except httpx.HTTPError as error:
+        return Finding(
+            part="prefect",
+            ok=False,
+            detail=f"the server at {url} does not answer ({type(error).__name__})",
+            mend="Start it with `prefect server start`,"
+            " or set schedulers.prefect_server_url to null.",
+        )
+    return Finding(part="prefect", ok=True, detail=f"the server at {url} answers")
+
+
+def _installed(package: str) -> Finding:
+    if importlib.util.find_spec(package) is None:
+        return Finding(
+            part=package,
+            ok=False,
+            detail=f"the package {package} is not installed",
+            mend="Install mahavishnu-sched-mcp anew with its dependencies.",
+        )
+    return Finding(part=package, ok=True, detail="installed; started on first need")
+
+
+def _is_locked(path: Path) -> bool:
+    with path.open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
