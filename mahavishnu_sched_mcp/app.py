@@ -24,6 +24,7 @@ from mahavishnu_sched_mcp.scheduler.admission import Admission
 from mahavishnu_sched_mcp.scheduler.change import resume
 from mahavishnu_sched_mcp.scheduler.core import Parts
 from mahavishnu_sched_mcp.scheduler.lead import Lead
+from mahavishnu_sched_mcp.settings import unsupported
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -153,7 +154,7 @@ class MahavishnuApp:
             enabled=enabled,
             most_jobs=settings.limits.max_jobs,
             system_jobs=_system_jobs(settings, enabled),
-            notices=settings.unsupported(),
+            notices=unsupported(settings),
             remote=frozenset({Backend.PREFECT})
             if settings.schedulers.prefect_server_url
             else frozenset(),

@@ -16,6 +16,7 @@ from mahavishnu_sched_mcp.domain.finding import Finding
 from mahavishnu_sched_mcp.errors import SchedulerError
 from mahavishnu_sched_mcp.ledger import job_lists, reports
 from mahavishnu_sched_mcp.ledger.database import check, connect, require_safe_sqlite
+from mahavishnu_sched_mcp.settings import unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,7 @@ def diagnose(settings: Settings) -> list[Finding]:
 
 
 def _settings(settings: Settings) -> Finding:
-    idle = settings.unsupported()
+    idle = unsupported(settings)
     if idle:
         return Finding(part="settings", ok=False, detail=" ".join(idle), mend="Take these out.")
     return Finding(part="settings", ok=True, detail="read, and every key has its effect")

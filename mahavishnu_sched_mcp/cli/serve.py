@@ -33,10 +33,10 @@ def run(options: argparse.Namespace) -> int:
     from mahavishnu_sched_mcp.app import MahavishnuApp  # noqa: PLC0415
     from mahavishnu_sched_mcp.server.factory import create_server  # noqa: PLC0415
     from mahavishnu_sched_mcp.server.transport import serve_stdio  # noqa: PLC0415
-    from mahavishnu_sched_mcp.settings import load_settings  # noqa: PLC0415
+    from mahavishnu_sched_mcp.settings import load_settings, unsupported  # noqa: PLC0415
 
     settings = load_settings(config=options.config, data_dir=options.data_dir, environ=os.environ)
-    for notice in settings.unsupported():
+    for notice in unsupported(settings):
         structlog.get_logger().warning("setting_has_no_effect", notice=notice)
     app = MahavishnuApp(settings, config_path=options.config)
 

@@ -1,6 +1,7 @@
 """The operator's settings: defaults < config file < local.yaml < environment < command line."""
 
 from mahavishnu_sched_mcp.settings.folder import prepare_data_dir
+from mahavishnu_sched_mcp.settings.idle import unsupported
 from mahavishnu_sched_mcp.settings.loader import load_settings
 from mahavishnu_sched_mcp.settings.model import APPLICATION, Settings
 from mahavishnu_sched_mcp.settings.queue import QueueSettings, SqliteQueueSettings
@@ -44,4 +45,5 @@ __all__ = [
     "WorkflowSettings",
     "load_settings",
     "prepare_data_dir",
+    "unsupported",
 ]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+from mahavishnu_sched_mcp.settings.model import Settings
 from mahavishnu_sched_mcp.settings.slice import LOCAL_PROVIDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from mahavishnu_sched_mcp.settings.model import Settings
 
 _NO_BROKER = "only the sqlite queue is there"
 _NO_CHORE = "this chore does not run"
@@ -49,12 +48,18 @@ IDLE = {
 """Keys without effect whatever their value, and what holds instead."""
 
 
-def idle_settings(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Give each key that is set to other than its default and has no effect, and why.
+def unsupported(settings: Settings) -> list[str]:
+    """Name what is set and has no effect in this version, one sentence each.
+
+    Nothing is ignored silently: the start logs each sentence and `get_status` shows them.
 
     Args:
         settings: What the operator decided.
     """
+    return [f"{key} has no effect in this version: {why}." for key, why in _idle(settings)]
+
+
+def _idle(settings: Settings) -> Iterator[tuple[str, str]]:
     default = type(settings)()
     for key, why in IDLE.items():
         if _at(settings, key) != _at(default, key):

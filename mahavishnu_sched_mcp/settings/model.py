@@ -11,7 +11,6 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from mahavishnu_sched_mcp.domain.workflow import Workflow
 from mahavishnu_sched_mcp.errors import nearest
-from mahavishnu_sched_mcp.settings.idle import idle_settings
 from mahavishnu_sched_mcp.settings.queue import QueueSettings
 from mahavishnu_sched_mcp.settings.room import (
     DeadLetterSettings,
@@ -96,10 +95,3 @@ class Settings(Slice):
             name: Workflow(name=name, description=entry.description, nodes=entry.nodes)
             for name, entry in self.workflows.items()
         }
-
-    def unsupported(self) -> list[str]:
-        """Name what is set and has no effect in this version, one sentence each.
-
-        Nothing is ignored silently: the start logs each sentence and `get_status` shows them.
-        """
-        return [f"{key} has no effect in this version: {why}." for key, why in idle_settings(self)]

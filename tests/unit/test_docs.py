@@ -15,7 +15,7 @@ import pytest
 from mahavishnu_sched_mcp.classifier import TaskCharacteristics, choose
 from mahavishnu_sched_mcp.domain.policy import Policies
 from mahavishnu_sched_mcp.domain.trigger import TriggerRequest
-from mahavishnu_sched_mcp.settings import load_settings
+from mahavishnu_sched_mcp.settings import load_settings, unsupported
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs/explanation/choosing-an-engine.md"
@@ -100,7 +100,7 @@ def test_the_tutorials_settings_load(tmp_path: Path) -> None:
     settings = load_settings(config=config, data_dir=tmp_path / "data", environ={})
 
     assert set(settings.workflow_definitions) == {"measure_all"}
-    assert settings.unsupported() == []
+    assert unsupported(settings) == []
 
 
 def test_the_readme_states_the_defaults_of_the_policies() -> None:

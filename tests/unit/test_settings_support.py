@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import mahavishnu_sched_mcp
-from mahavishnu_sched_mcp.settings import Settings, load_settings
+from mahavishnu_sched_mcp.settings import Settings, load_settings, unsupported
 from mahavishnu_sched_mcp.settings.idle import IDLE
 
 PACKAGE = Path(mahavishnu_sched_mcp.__file__).parent
@@ -28,7 +28,7 @@ def is_read(name: str) -> bool:
 
 def test_the_defaults_are_all_supported() -> None:
     """Who sets nothing is told nothing."""
-    assert Settings().unsupported() == []
+    assert unsupported(Settings()) == []
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_setting_without_effect_is_named(text: str, key: str, tmp_path: Path) 
     config = tmp_path / "mahavishnu.yaml"
     config.write_text(text, encoding="utf-8")
 
-    (sentence,) = load_settings(config=config, data_dir=tmp_path / "d", environ={}).unsupported()
+    (sentence,) = unsupported(load_settings(config=config, data_dir=tmp_path / "d", environ={}))
 
     assert sentence.startswith(f"{key} has no effect in this version")
     assert sentence.endswith(".")
@@ -85,7 +85,7 @@ def test_a_setting_with_effect_is_not_named(text: str, tmp_path: Path) -> None:
 
     settings = load_settings(config=config, data_dir=tmp_path / "d", environ={})
 
-    assert settings.unsupported() == []
+    assert unsupported(settings) == []
 
 
 @pytest.mark.parametrize("section", SECTIONS)
