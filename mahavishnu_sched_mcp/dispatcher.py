@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _ROUND_SECONDS = 1.0
 _MOST_BACKOFF_SECONDS = 30.0
+_GOING = {JobState.ACTIVE, JobState.PENDING}
 _log = structlog.get_logger()
 
 
@@ -78,7 +79,8 @@ class Dispatcher:
                 job_lists.newest_change(db),
             )
         )
-        for backend in {job.backend for job in everything} | self._owed():
+        going = {job.backend for job in everything if job.state in _GOING}
+        for backend in going | {job.backend for job in ended} | self._owed():
             if backend is not Backend.APSCHEDULER:
                 self._run_errand(("start", backend), self._keep_started(backend))
         await self._alarm.start(self._runner)
@@ -213,12 +215,12 @@ class Dispatcher:
         for run_id in self._ledger.read(runs.cancel_requested):
             run = self._ledger.read(lambda db, wanted=run_id: runs.require(db, wanted))  # type: ignore[misc]  # bound now
             engine = self._engines.get(Backend(run.job_id.partition(":")[0]))
-            self._runner.cancel(run_id)
+            is_mirrored = engine is not None and engine.capabilities.makes_own_fires
+            if run.state is RunState.RUNNING and not is_mirrored:
+                self._runner.cancel(run_id)
             if engine is not None and not self._runner.is_running(run_id):
                 self._run_errand(("cancel", run_id), engine.cancel(run))
-            if run.state is RunState.PENDING and not (
-                engine is not None and engine.capabilities.makes_own_fires
-            ):
+            if run.state is RunState.PENDING and not is_mirrored:
                 at = self._clock.now()
                 await self._ledger.write(
                     lambda db, waiting=run, at=at: outcomes.cancel_waiting(  # type: ignore[misc]  # bound now

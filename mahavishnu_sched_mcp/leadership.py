@@ -49,6 +49,22 @@ class Leadership:
         """Whether this process may fire."""
         return self.term > 0
 
+    def is_somebody_leading(self) -> bool:
+        """Whether any process leads now, this one or another."""
+        if self.is_leader:
+            return True
+        try:
+            fd = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
     async def start(self, on_elected: Callable[[int], Awaitable[None]]) -> None:
         """Try once now, and go on trying in the background until elected.
 

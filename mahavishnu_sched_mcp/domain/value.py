@@ -11,8 +11,16 @@ type JsonObject = dict[str, Any]
 
 
 def to_utc(instant: datetime) -> datetime:
-    """Express an aware instant in UTC."""
-    return instant.astimezone(UTC)
+    """Express an aware instant in UTC.
+
+    Raises:
+        ValueError: it lies outside the calendar there.
+    """
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
+        msg = f"{instant.isoformat()} lies outside the calendar in UTC"
+        raise ValueError(msg) from error
 
 
 Instant = Annotated[AwareDatetime, AfterValidator(to_utc)]

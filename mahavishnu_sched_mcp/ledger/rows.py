@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
@@ -33,7 +34,7 @@ def dump_trigger(trigger: Trigger | None) -> str | None:
 
 def load_trigger(stored: str | None) -> Trigger | None:
     """Read a resolved trigger."""
-    return None if stored is None else _TRIGGER.validate_json(stored)
+    return None if stored is None else _trigger_of(stored)
 
 
 def job_of(row: Row) -> Job:
@@ -97,6 +98,12 @@ def run_of(row: Row, attempts: Iterable[Row] = (), nodes: Iterable[Row] = ()) ->
         reference=json.loads(row["reference"]),
         cancel_requested=bool(row["cancel_requested"]),
     )
+
+
+@lru_cache(maxsize=4096)
+def _trigger_of(stored: str) -> Trigger:
+    # A trigger is read with every job and every fire, and holds nothing that can change.
+    return _TRIGGER.validate_json(stored)
 
 
 def _attempt_of(row: Row) -> Attempt:

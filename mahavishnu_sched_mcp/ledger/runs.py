@@ -116,11 +116,6 @@ def return_to_pending(db: apsw.Connection, run_id: str, *, reason: str) -> int:
     return int(rows[0]["interruptions"]) if rows else 0
 
 
-def interruptions(db: apsw.Connection, run_id: str) -> int:
-    """Count how often a run was interrupted."""
-    return int(scalar(db, "select interruptions from run where run_id = ?", (run_id,)))
-
-
 def request_cancel(db: apsw.Connection, run_id: str) -> None:
     """Ask whoever runs it to stop."""
     db.execute("update run set cancel_requested = 1 where run_id = ?", (run_id,))

@@ -99,7 +99,7 @@ class Writer:
                 self._connection.execute("begin immediate")
                 answers = [(future, *self._apply(change)) for change, _, future in group]
                 self._connection.execute("commit")
-        except SchedulerError as error:
+        except (SchedulerError, apsw.Error) as error:  # whatever it is, the thread goes on
             self._abandon()
             answers = [(future, None, error) for _, _, future in group]
         for future, result, failure in answers:

@@ -209,10 +209,19 @@ class Runner:
         finally:
             self._reserved -= held
         for job, run in taken.started:
-            self._running[run.run_id] = asyncio.create_task(
-                self._execute(job, run), name=f"run {run.run_id}"
-            )
+            self._begin(job, run)
         return taken
+
+    def _begin(self, job: Job, run: Run) -> None:
+        # Eagerly: a run that is cancelled before its first step would never be recorded.
+        task = asyncio.Task(
+            self._execute(job, run),
+            loop=asyncio.get_running_loop(),
+            name=f"run {run.run_id}",
+            eager_start=True,
+        )
+        if not task.done():
+            self._running[run.run_id] = task
 
     async def _execute(self, job: Job, run: Run) -> None:
         context = RunContext(

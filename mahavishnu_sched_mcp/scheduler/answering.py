@@ -156,6 +156,7 @@ class Answering(SchedulerCore):
                 db,
                 now=now,
                 is_leader=self.is_leader,
+                is_led=self._parts.lead.is_somebody_leading(),
                 health=health,
                 notices=self._parts.notices,
             )
@@ -169,10 +170,8 @@ class Answering(SchedulerCore):
         known = {name: idle(name, is_on=name in self._parts.enabled) for name in Backend}
         if self.is_leader:
             return known | self._parts.lead.health()
+        if not self._parts.lead.is_somebody_leading():
+            gone = Health(state=EngineState.STOPPED, detail="no server runs on this data dir")
+            return known | dict.fromkeys(self._parts.enabled, gone)
         seen = self._ledger.read(reports.health)
         return known | {name: value for name, value in seen.items() if name in self._parts.enabled}
-
-
-def is_up(health: Health) -> bool:
-    """Whether nothing is wrong with an engine: not needing it is fine."""
-    return health.state is not EngineState.UNAVAILABLE

@@ -63,7 +63,7 @@ def read_instant(what: str, text: str | None) -> datetime | None:
     """Read an RFC 3339 instant with offset.
 
     Raises:
-        InvalidArgumentsError: no instant, or one without offset.
+        InvalidArgumentsError: no instant, without offset, or outside the calendar.
     """
     if text is None:
         return None
@@ -75,7 +75,11 @@ def read_instant(what: str, text: str | None) -> datetime | None:
     if instant.tzinfo is None:
         msg = f"{what}='{text[:80]}' has no offset."
         raise InvalidArgumentsError(msg, hint=f"Add one: {text[:60]}+00:00 for UTC.")
-    return instant.astimezone(UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
+        msg = f"{what}='{text[:80]}' lies outside the calendar."
+        raise InvalidArgumentsError(msg, hint="Use a year between 1970 and 9000.") from error
 
 
 def check_end(end: datetime | None, *, trigger: Trigger | None, at: datetime) -> None:

@@ -50,6 +50,10 @@ class Lead:
         """Whether this process fires."""
         return self._leadership.is_leader
 
+    def is_somebody_leading(self) -> bool:
+        """Whether any process of the data dir fires now."""
+        return self._leadership.is_somebody_leading()
+
     async def start(self, prepare: Callable[[], Awaitable[None]]) -> None:
         """Take the lead if it is free, else wait for it in the background.
 

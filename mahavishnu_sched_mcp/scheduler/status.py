@@ -28,12 +28,14 @@ def read_status(
     *,
     now: datetime,
     is_leader: bool,
+    is_led: bool,
     health: Mapping[Backend, Health],
     notices: Sequence[str],
 ) -> Status:
     """Answer `get_status`.
 
     Args:
+        is_led: Whether any process fires now.
         health: How the engines are, as this process or the leader sees them.
         notices: What the operator should know of the settings.
     """
@@ -42,6 +44,7 @@ def read_status(
     return Status(
         now=now,
         leader={
+            "is_running": is_led,
             "is_this_process": is_leader,
             "pid": leader.pid,
             "host": leader.host,
@@ -55,7 +58,7 @@ def read_status(
             "runs_last_24h": runs.count_since(db, since),
             "outbox_waiting": outbox.waiting(db),
         },
-        attention=tuple(_attention(db, health=health, since=since, notices=notices)),
+        attention=tuple(_attention(db, is_led=is_led, health=health, since=since, notices=notices)),
     )
 
 
@@ -67,11 +70,13 @@ def shown(health: Health) -> dict[str, object]:
 def _attention(
     db: apsw.Connection,
     *,
+    is_led: bool,
     health: Mapping[Backend, Health],
     since: datetime,
     notices: Sequence[str],
 ) -> list[str]:
-    lines = [
+    lines = [] if is_led else ["No server leads this data dir: nothing fires now."]
+    lines += [
         f"Engine {name} is unavailable: {value.detail}"
         for name, value in health.items()
         if value.state is EngineState.UNAVAILABLE

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import jsonschema
 from pydantic import Field
 
 from mahavishnu_sched_mcp.domain.catalog import TaskEntry
@@ -205,6 +204,10 @@ def _check_placeholders(name: str, spec: CommandSpec) -> None:
 
 
 def _check_schemas(name: str, spec: CommandSpec) -> None:
+    if not spec.params:
+        return
+    import jsonschema  # noqa: PLC0415 - on first use: a start without commands is sooner
+
     for parameter, shape in spec.params.items():
         key = f"tasks.commands.{name}.params.{parameter}"
         try:
@@ -224,6 +227,8 @@ def _check_schemas(name: str, spec: CommandSpec) -> None:
 
 
 def _check_default(key: str, shape: JsonObject, *, name: str, parameter: str) -> None:
+    import jsonschema  # noqa: PLC0415 - as in _check_schemas
+
     default = shape["default"]
     problem = jsonschema.exceptions.best_match(
         jsonschema.Draft202012Validator(shape).iter_errors(default)

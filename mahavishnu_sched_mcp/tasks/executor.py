@@ -64,8 +64,14 @@ class TaskExecutor:
         self._longest = max_runtime_seconds
         self._threads = ThreadPool(threads)
         self._commands = CommandRunner(max_output_bytes=max_output_bytes)
+        self._grace_seconds = self._commands.grace_seconds
         self._going: set[asyncio.Task[Outcome]] = set()
         self._is_closed = False
+
+    def open(self) -> None:
+        """Take tasks, also again after a close. Idempotent."""
+        self._is_closed = False
+        self._commands.grace_seconds = self._grace_seconds
 
     async def execute(
         self,

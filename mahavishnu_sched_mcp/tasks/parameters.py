@@ -8,7 +8,6 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
 
-import jsonschema
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -102,6 +101,10 @@ def check_params(params: JsonObject, *, schema: JsonObject, task: str) -> None:
     Raises:
         InvalidArgumentsError: names the parameter, its value and the mend, in one line.
     """
+    if not params and not schema.get("required"):
+        return
+    import jsonschema  # noqa: PLC0415 - on first use: a start that checks nothing is sooner
+
     validator = jsonschema.Draft202012Validator(schema)
     found = jsonschema.exceptions.best_match(validator.iter_errors(params))
     if found is not None:
