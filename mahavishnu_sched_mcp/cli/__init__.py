@@ -32,7 +32,8 @@ def run(arguments: list[str]) -> int:
     if arguments and arguments[0] in _HIDDEN:
         hidden = importlib.import_module(f"{__name__}.{_HIDDEN[arguments[0]]}")
         return int(hidden.run(arguments[1:]))
-    options = _parser().parse_args(_with_command(arguments))
+    options = _parser().parse_args(arguments)
+    options.command = options.command or "serve"
     name = "ask" if options.command in _ASKING else options.command
     try:
         return int(importlib.import_module(f"{__name__}.{name}").run(options))
@@ -44,26 +45,20 @@ def run(arguments: list[str]) -> int:
         return FAILED
 
 
-def _with_command(arguments: list[str]) -> list[str]:
-    """Put in the default command where none is named."""
-    if any(one in _COMMANDS for one in arguments) or {"-h", "--help", "--version"} & {*arguments}:
-        return arguments
-    return ["serve", *arguments]
-
-
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--data-dir", type=Path, help="where ledger and queues are kept")
-    common.add_argument("--config", type=Path, help="the settings file")
     parser = argparse.ArgumentParser(
         prog="mahavishnu-sched-mcp", description="A scheduler for AI agents, over MCP."
     )
     parser.add_argument("--version", action="version", version=version("mahavishnu-sched-mcp"))
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_common(parser, default=None)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     parsers = {
-        name: commands.add_parser(name, help=text, parents=[common], description=text)
+        name: commands.add_parser(name, help=text, description=text)
         for name, text in _COMMANDS.items()
     }
+    for command in parsers.values():
+        # Left out after the command, they keep what was said before it.
+        _add_common(command, default=argparse.SUPPRESS)
     for name in (*_ASKING, "doctor"):
         parsers[name].add_argument("--json", action="store_true", help="print JSON")
     parsers["jobs"].add_argument("--state")
@@ -82,3 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     parsers["classify"].add_argument("--interval-seconds", type=float)
     parsers["demo"].add_argument("--keep", action="store_true", help="keep the demo's data dir")
     return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+    parser.add_argument(
+        "--data-dir", type=Path, default=default, help="where ledger and queues are kept"
+    )
+    parser.add_argument("--config", type=Path, default=default, help="the settings file")

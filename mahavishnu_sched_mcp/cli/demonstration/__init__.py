@@ -1,0 +1,1 @@
+"""The demonstration: a story in steps, told to whoever listens."""
