@@ -72,11 +72,12 @@ class Dispatcher:
         """Arm every active job and begin to follow the ledger. Idempotent."""
         if self._loop is not None:
             return
-        everything, ended, self._change = self._ledger.read(
+        # The number first: what changes between the looks is followed twice, never missed.
+        self._change, everything, ended = self._ledger.read(
             lambda db: (
+                job_lists.newest_change(db),
                 job_lists.unfinished(db),
                 job_lists.unapplied(db, backend=Backend.PREFECT),
-                job_lists.newest_change(db),
             )
         )
         going = {job.backend for job in everything if job.state in _GOING}

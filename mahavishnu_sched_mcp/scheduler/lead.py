@@ -11,7 +11,7 @@ from mahavishnu_sched_mcp.domain.engine import Backend, Health
 from mahavishnu_sched_mcp.errors import SchedulerError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from mahavishnu_sched_mcp.backends.protocol import SchedulerBackend
     from mahavishnu_sched_mcp.dispatcher import Dispatcher
@@ -29,7 +29,6 @@ class Lead:
 
     Args:
         engines: The engines that are switched on.
-        prepare: Awaited when the lead is taken, before anything fires.
     """
 
     def __init__(
@@ -54,17 +53,21 @@ class Lead:
         """Whether any process of the data dir fires now."""
         return self._leadership.is_somebody_leading()
 
-    async def start(self, prepare: Callable[[], Awaitable[None]]) -> None:
+    async def start(self, prepare: Callable[[], Coroutine[None, None, None]]) -> None:
         """Take the lead if it is free, else wait for it in the background.
 
         Args:
-            prepare: Awaited when the lead is taken, before anything fires.
+            prepare: Run beside the start of the engines when the lead is taken.
         """
 
         async def elected(term: int) -> None:
             await self._runner.lead(term)
-            await prepare()
-            await self._dispatcher.start()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(prepare())
+                    group.create_task(self._dispatcher.start())
+            except ExceptionGroup as failures:  # one refusal says enough, and is handled by type
+                raise failures.exceptions[0] from failures
 
         await self._leadership.start(elected)
 

@@ -12,8 +12,8 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.schedulers.base import BaseScheduler
+
+from mahavishnu_sched_mcp.backends.apscheduler.library import AsyncIOScheduler, BaseScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
