@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+import apsw
+
 from mahavishnu_sched_mcp.domain.dispatch import Dispatch
 from mahavishnu_sched_mcp.domain.engine import Backend
 from mahavishnu_sched_mcp.domain.job import Job, JobState
@@ -21,8 +23,6 @@ from mahavishnu_sched_mcp.ledger.instant import to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import apsw
 
     from mahavishnu_sched_mcp.backends.protocol import Fire
 
@@ -50,11 +50,13 @@ class Taken:
     """What became of a pass of fires.
 
     Attributes:
+        broken: Jobs that were put in quarantine: their fires could not be computed.
         started: Claimed for this process, committed when the transaction is.
         to_arm: Jobs whose next fire the alarm clock has to hear of again.
     """
 
     started: list[tuple[Job, Run]] = field(default_factory=list)
+    broken: list[tuple[Job, Exception]] = field(default_factory=list)
     to_arm: list[Job] = field(default_factory=list)
 
 
@@ -76,7 +78,7 @@ def take_due(db: apsw.Connection, fires: Sequence[Fire], rules: Rules) -> Taken:
         if job.next_run_at > rules.now:
             taken.to_arm.append(job)
             continue
-        _take_job(db, job, rules, taken)
+        _take_apart(db, job, rules, taken)
     return taken
 
 
@@ -151,6 +153,23 @@ def skip_due(db: apsw.Connection, job: Job, *, reason: str, at: datetime) -> Non
         return
     span = (job.next_run_at - _TICK, min(at, job.definition.policies.expires_at or at))
     record_gap(db, job, span=span, state=RunState.SKIPPED, reason=reason, at=at)
+
+
+def _take_apart(db: apsw.Connection, job: Job, rules: Rules, taken: Taken) -> None:
+    """Take the fires of one job so that its defect cannot keep the others from firing."""
+    before = len(taken.started), len(taken.to_arm)
+    db.execute("savepoint job")
+    try:
+        _take_job(db, job, rules, taken)
+    except apsw.Error:
+        raise  # the ledger's trouble is nobody's fault: the fires are taken again
+    except Exception as error:  # noqa: BLE001 - the runner's guard: one job's defect stays its own
+        db.execute("rollback to job")
+        del taken.started[before[0] :], taken.to_arm[before[1] :]
+        taken.broken.append((job, error))
+        note = f"its fires could not be computed ({type(error).__name__}): cancel it, make it anew"
+        jobs.set_state(db, job.serial, JobState.QUARANTINED, note=note)
+    db.execute("release job")
 
 
 def _take_job(db: apsw.Connection, job: Job, rules: Rules, taken: Taken) -> None:

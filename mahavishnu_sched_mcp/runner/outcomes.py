@@ -43,6 +43,7 @@ def record(
         return run
     job = jobs.require(db, run.job_serial)
     runs.end_attempt(db, run_id, outcome=outcome.state, at=at)
+    runs.close_nodes(db, run_id, state=outcome.state, at=at)
     if outcome.state is RunState.INTERRUPTED and reruns(job, is_idempotent=is_idempotent):
         count = runs.return_to_pending(db, run_id, reason="interrupted, to run again")
         if count < MOST_INTERRUPTIONS:

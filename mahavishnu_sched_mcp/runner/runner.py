@@ -180,6 +180,9 @@ class Runner:
                 continue
             for job in taken.to_arm:
                 self._alarm.arm(job)
+            for job, defect in taken.broken:
+                self._alarm.disarm(job.serial)
+                _log.error("job_quarantined", job_id=job.job_id, exc_info=defect)
             return
 
     async def _claim(
@@ -277,3 +280,4 @@ def _pending_here(db: apsw.Connection) -> list[Run]:
 def _merge(into: claims.Taken, found: claims.Taken) -> None:
     into.started += found.started
     into.to_arm += found.to_arm
+    into.broken += found.broken

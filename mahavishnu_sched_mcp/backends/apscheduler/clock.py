@@ -129,6 +129,7 @@ class WakingScheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler sh
                     self._fire(job, now)
                 except Exception:  # noqa: BLE001 - loop guard: one job must not hold up the rest
                     _log.exception("alarm_disarmed", job_id=job.name, serial=job.id)
+                    self._executor.submit_last(job, job.next_run_time)
                     self._store.remove_job(job.id)
         self._executor.hand_over()
         earliest = self._store.get_next_run_time()

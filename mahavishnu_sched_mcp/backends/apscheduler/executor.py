@@ -39,6 +39,12 @@ class GatheringExecutor(BaseExecutor):  # type: ignore[misc]  # APScheduler ship
         """Gather a due job; no limit of instances applies here."""
         self._do_submit_job(job, run_times)
 
+    def submit_last(self, job: Any, due: datetime) -> None:
+        """Gather a due job whose following fire cannot be told: the listener decides on it."""
+        serial, revision, _ = job.args
+        fire = Fire(serial=serial, revision=revision, scheduled_for=due, next_run_at=None)
+        self._due.append(fire)
+
     def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
         self._due += [job.func(*job.args, scheduled_for=due) for due in run_times]
 
