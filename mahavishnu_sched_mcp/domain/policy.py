@@ -8,6 +8,9 @@ from pydantic import Field
 
 from mahavishnu_sched_mcp.domain.value import Instant, Value
 
+LONGEST_SECONDS = 366 * 86400
+"""No window and no timeout is longer than a year."""
+
 
 class MissedPolicy(StrEnum):
     """What becomes of fires that came due while no server ran."""
@@ -47,14 +50,14 @@ class Policies(Value):
     """
 
     missed_policy: MissedPolicy = MissedPolicy.RUN_ONCE
-    catchup_window_seconds: int = Field(default=86400, ge=10)
+    catchup_window_seconds: int = Field(default=86400, ge=10, le=LONGEST_SECONDS)
     overlap_policy: OverlapPolicy = OverlapPolicy.SKIP
-    timeout_seconds: float | None = Field(default=None, gt=0)
+    timeout_seconds: float | None = Field(default=None, gt=0, le=LONGEST_SECONDS)
     max_attempts: int = Field(default=1, ge=1, le=100)
-    retry_backoff_seconds: float = Field(default=5, ge=0)
+    retry_backoff_seconds: float = Field(default=5, ge=0, le=86400)
     on_interrupt: OnInterrupt | None = None
-    max_runs: int | None = Field(default=None, ge=1)
+    max_runs: int | None = Field(default=None, ge=1, le=1_000_000)
     expires_at: Instant | None = None
-    concurrency_limit: int | None = Field(default=None, ge=1)
+    concurrency_limit: int | None = Field(default=None, ge=1, le=10_000)
     retries: int = Field(default=0, ge=0, le=100)
-    retry_delay_seconds: float = Field(default=10, ge=0)
+    retry_delay_seconds: float = Field(default=10, ge=0, le=86400)

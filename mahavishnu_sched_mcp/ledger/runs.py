@@ -147,6 +147,14 @@ def record_node(db: apsw.Connection, run_id: str, node: NodeRun) -> None:
     )
 
 
+def close_nodes(db: apsw.Connection, run_id: str, *, state: RunState, at: datetime) -> None:
+    """End the nodes that went on when their run was stopped."""
+    db.execute(
+        "update node set state = ?, finished_at = ? where run_id = ? and state = 'running'",
+        (state.value, to_micros(at), run_id),
+    )
+
+
 def get(db: apsw.Connection, run_id: str) -> Run | None:
     """Give one run with its attempts and nodes."""
     rows = query(db, "select * from run where run_id = ?", (run_id,))

@@ -24,6 +24,7 @@ from mahavishnu_sched_mcp.errors import (
     nearest,
 )
 from mahavishnu_sched_mcp.scheduler.checks import encode
+from mahavishnu_sched_mcp.scheduler.request import canonical
 from mahavishnu_sched_mcp.scheduler.support import check_policies
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Admission:
             backend=Backend.APSCHEDULER,
             kind=JobKind.TASK,
             target=name,
-            trigger_requested=trigger.as_requested(),
+            trigger_requested=canonical(trigger.as_requested()),
             params=params,
             policies=policies,
             durable=durable,
@@ -102,7 +103,7 @@ class Admission:
             backend=Backend.APSCHEDULER,
             kind=JobKind.TASK,
             target=task,
-            trigger_requested=trigger.as_requested(),
+            trigger_requested=canonical(trigger.as_requested()),
         )
 
     def workflow(
@@ -135,7 +136,7 @@ class Admission:
             backend=Backend.ONEIRIC,
             kind=JobKind.WORKFLOW,
             target=name,
-            trigger_requested=None if trigger is None else trigger.as_requested(),
+            trigger_requested=None if trigger is None else canonical(trigger.as_requested()),
             params=context,
             policies=policies,
             provider=granted,
@@ -175,7 +176,7 @@ class Admission:
             backend=Backend.PREFECT,
             kind=JobKind.DEPLOYMENT,
             target=name,
-            trigger_requested=trigger.as_requested(),
+            trigger_requested=canonical(trigger.as_requested()),
             params=parameters,
             policies=policies,
             options={} if description is None else {"description": description},

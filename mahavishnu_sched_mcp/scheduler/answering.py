@@ -122,7 +122,8 @@ class Answering(SchedulerCore):
         fires = resolved.fires(begin, count=count)
         warnings: tuple[str, ...] = ()
         if len(fires) < count:
-            warnings = (f"It fires {len(fires)} times only.",)
+            times = "once" if len(fires) == 1 else f"{len(fires)} times"
+            warnings = (f"It fires {times} only.",)
         return Preview(
             in_words=resolved.in_words(),
             fires=tuple(fire.astimezone(zone) for fire in fires),

@@ -87,10 +87,15 @@ def update(
     if trigger is not None and job.state is not JobState.PAUSED:
         claims.skip_due(db, job, reason="the trigger was changed", at=at)
         changed = changed.model_copy(update={"next_run_at": trigger.next_after(at)})
+    limit = definition.policies.max_runs
+    if limit is not None and job.fired >= limit:
+        changed = changed.model_copy(update={"next_run_at": None})
     if changed == job:
         return job
     digest = fingerprint(definition, name=changed.name, tags=changed.tags)
-    return jobs.save(db, changed, fingerprint=digest)
+    saved = jobs.save(db, changed, fingerprint=digest)
+    jobs.complete_if_over(db, saved.serial)
+    return jobs.require(db, saved.serial)
 
 
 def pause(

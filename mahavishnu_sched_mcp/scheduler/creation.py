@@ -64,7 +64,7 @@ def _found(db: apsw.Connection, request: JobRequest) -> Made | None:
     if not request.replace:
         what = ", ".join(_differences(job, request)) or "name or tags"
         msg = f"Job '{job.job_id}' exists and differs in: {what}."
-        hint = "Change it with update_job, choose another id, or repeat the call as it was."
+        hint = "Use update_job or replace=true to change it, or choose another id."
         raise IdConflictError(msg, hint=hint, details={"job_id": job.job_id})
     skip_due(db, job, reason="the job was replaced", at=request.at)
     fresh = request.job(name)

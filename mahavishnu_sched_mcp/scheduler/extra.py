@@ -120,6 +120,8 @@ def _insert(
     by: str,
     at: datetime,
 ) -> Run:
+    is_busy = any(run.state is RunState.RUNNING for run in runs.open_of(db, job.serial))
+    waiting = "waits for the job's run in progress" if is_busy else "about to start"
     run = Run(
         run_id=new_run_id(),
         job_id=job.job_id,
@@ -127,7 +129,7 @@ def _insert(
         scheduled_for=scheduled_for,
         cause=cause,
         state=RunState.PENDING,
-        reason=f"asked for by {by}, about to start",
+        reason=f"asked for by {by}, {waiting}",
         replay_of=replay_of,
     )
     runs.insert(db, run, at=at)

@@ -16,6 +16,7 @@ from mahavishnu_sched_mcp.scheduler import change
 from mahavishnu_sched_mcp.scheduler.checks import check_end, check_texts, read_instant
 from mahavishnu_sched_mcp.scheduler.core import SchedulerCore
 from mahavishnu_sched_mcp.scheduler.reading import with_next_fire
+from mahavishnu_sched_mcp.scheduler.request import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -164,7 +165,7 @@ def _changed(
 ) -> JobDefinition:
     given: JsonObject = {}
     if trigger is not None:
-        given["trigger_requested"] = trigger.as_requested()
+        given["trigger_requested"] = canonical(trigger.as_requested())
     if params is not None:
         given["params"] = params
     if policies:

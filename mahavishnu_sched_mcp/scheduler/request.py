@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mahavishnu_sched_mcp.domain.trigger import Trigger
+    from mahavishnu_sched_mcp.domain.value import JsonObject
+
+
+_UNIT_SECONDS = {"weeks": 604800, "days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +80,15 @@ class JobRequest:
     def fingerprint(self, name: str) -> str:
         """Digest all that makes two requests under one id the same."""
         return fingerprint(self.definition, name=self.name or name, tags=self.tags)
+
+
+def canonical(requested: JsonObject) -> JsonObject:
+    """Write an interval in one unit, so that an hour and 3600 seconds are one definition."""
+    if requested.get("type") != "interval":
+        return requested
+    total = sum(requested.get(unit, 0) * seconds for unit, seconds in _UNIT_SECONDS.items())
+    rest = {key: value for key, value in requested.items() if key not in _UNIT_SECONDS}
+    return {**rest, "seconds": float(total)}
 
 
 def fingerprint(definition: JobDefinition, *, name: str, tags: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mahavishnu_sched_mcp.errors import InvalidArgumentsError
 from mahavishnu_sched_mcp.scheduler import extra, reading
 from mahavishnu_sched_mcp.scheduler.checks import check_texts, read_instant
 from mahavishnu_sched_mcp.scheduler.core import Progress, SchedulerCore
@@ -104,6 +105,9 @@ class Running(SchedulerCore):
         """
         self._require_open()
         first, last = read_instant("since", since), read_instant("until", until)
+        if first is not None and last is not None and last < first:
+            msg = f"until={until} is before since={since}."
+            raise InvalidArgumentsError(msg, hint="Swap them, or leave one out.")
         return self._ledger.read(
             lambda db: reading.run_page(
                 db,

@@ -7,6 +7,7 @@ from mahavishnu_sched_mcp.domain.policy import MissedPolicy, Policies
 from mahavishnu_sched_mcp.errors import CapabilityError, LimitExceededError
 
 _FIXED_POLICIES = ("overlap_policy", "max_attempts", "retry_backoff_seconds")
+_PREFECTS_OWN = ("concurrency_limit", "retries", "retry_delay_seconds")
 _FIXED_FOR_PREFECT = (
     *_FIXED_POLICIES,
     "missed_policy",
@@ -31,7 +32,9 @@ def check_policies(policies: Policies, *, backend: Backend, longest_seconds: flo
         LimitExceededError: the timeout is over the limit.
     """
     usual = Policies()
-    for name in _FIXED_FOR_PREFECT if backend is Backend.PREFECT else _FIXED_POLICIES:
+    is_prefect = backend is Backend.PREFECT
+    fixed = _FIXED_FOR_PREFECT if is_prefect else (*_FIXED_POLICIES, *_PREFECTS_OWN)
+    for name in fixed:
         given, only = getattr(policies, name), getattr(usual, name)
         if given != only:
             msg = f"{name}={given!s} is not supported for {backend} in this version."

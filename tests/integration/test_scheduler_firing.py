@@ -371,7 +371,7 @@ async def test_a_pending_run_starts_when_its_jobs_run_is_over(tmp_path: Path) ->
         gate.open()
         ended = await run_reached(app, manual.run_id, RunState.SUCCEEDED)
 
-    assert manual.reason == "asked for by agent-7, about to start"
+    assert manual.reason == "asked for by agent-7, waits for the job's run in progress"
     assert (waiting.state, gate.entries) == (RunState.PENDING, 2)
     assert (ended.cause, ended.scheduled_for) == (Cause.MANUAL, at(1))
 
