@@ -28,13 +28,15 @@ UNFINISHED = ("pending", "pending_approval", "active", "paused", "quarantined")
 
 def insert(db: apsw.Connection, job: Job, *, fingerprint: str) -> Job:
     """Write a new job; its serial and generation are given here."""
-    db.execute(
+    given = query(
+        db,
         f"""insert into job (job_id, generation, change, backend, target, state, name, definition,
                  fingerprint, trigger, next_run_at, created_at, created_by, origin, tags, note)
             values (:job_id,
                  (select coalesce(max(generation), 0) + 1 from job where job_id = :job_id),
                  {_NEXT_CHANGE}, :backend, :target, :state, :name, :definition, :fingerprint,
-                 :trigger, :next_run_at, :created_at, :created_by, :origin, :tags, :note)""",  # noqa: S608 - a constant
+                 :trigger, :next_run_at, :created_at, :created_by, :origin, :tags, :note)
+            returning serial, generation""",  # noqa: S608 - a constant
         {
             "job_id": job.job_id,
             "backend": job.backend.value,
@@ -52,7 +54,7 @@ def insert(db: apsw.Connection, job: Job, *, fingerprint: str) -> Job:
             "note": job.note,
         },
     )
-    return require(db, db.last_insert_rowid())
+    return job.model_copy(update=given[0])
 
 
 def save(db: apsw.Connection, job: Job, *, fingerprint: str | None = None) -> Job:

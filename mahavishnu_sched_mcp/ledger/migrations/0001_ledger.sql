@@ -38,6 +38,9 @@ create table job (
 create unique index job_unfinished on job (job_id) where state not in ('completed', 'cancelled');
 create index job_change on job (change);
 create index job_state on job (state, serial);
+-- Every creation counts the jobs that limits.max_jobs is about, every list its total: from here.
+create index job_counted on job (serial)
+    where state not in ('completed', 'cancelled') and origin <> 'system';
 
 create table run (
     seq                integer primary key autoincrement,
