@@ -19,14 +19,7 @@ from mahavishnu_sched_mcp.settings import load_settings, unsupported
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs/explanation/choosing-an-engine.md"
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CHANGELOG.md",
-    ROOT / "docs/glossary.md",
-    ROOT / "docs/tutorial.md",
-    ROOT / "docs/explanation/architecture.md",
-    GUIDE,
-]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
 def blocks(page: Path, language: str) -> list[str]:
