@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, override
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -18,6 +19,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 
+from mahavishnu_sched_mcp.backends.prefect.log import failure_text
 from mahavishnu_sched_mcp.backends.prefect.records import JOB_TAG, NODE_TAG, RUN_TAG
 from mahavishnu_sched_mcp.composition import compose_tasks
 from mahavishnu_sched_mcp.domain.binding import node_arguments
@@ -38,10 +40,23 @@ if TYPE_CHECKING:
     from mahavishnu_sched_mcp.tasks.executor import TaskExecutor
 
 LOGGED_CHARACTERS = 8_192
+RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
 
 class NodeFailedError(Exception):
     """A node did not succeed; the text says how, and nothing follows it."""
+
+
+class FailureFilter(logging.Filter):
+    """Leaves a node's failure in Prefect's logs as one line: its frames are all our own."""
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Take the traceback off a record of our own error, and let every record pass."""
+        failure = record.exc_info[1] if record.exc_info else None
+        if isinstance(failure, NodeFailedError):
+            record.exc_info, record.exc_text = None, None
+        return True
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,7 @@ async def run_workflow(workflow: str, context: dict[str, Any]) -> dict[str, Any]
     Returns:
         The results of the nodes, by node id.
     """
+    _quieten_failures()
     found = _workflow(workflow)
     results: dict[str, asyncio.Task[State[Any]]] = {}
     async with asyncio.TaskGroup() as group:
@@ -76,10 +92,8 @@ async def run_workflow(workflow: str, context: dict[str, Any]) -> dict[str, Any]
             step = _step(workflow, node, context, needed)
             results[node.id] = group.create_task(step, name=node.id)
     states = {name: result.result() for name, result in results.items()}
-    failed = [name for name, state in states.items() if not state.is_completed()]
-    if failed:
-        reasons = "; ".join(f"{name}: {states[name].message}" for name in failed)
-        raise NodeFailedError(reasons)
+    if not all(state.is_completed() for state in states.values()):
+        raise NodeFailedError(_failure(states))
     return {name: await state.aresult() for name, state in states.items()}
 
 
@@ -130,6 +144,21 @@ async def _step(
     running: Any = step(workflow, node.id, context, upstream, return_state=True)
     state: State[Any] = await running  # Prefect's types know the state, not its coroutine
     return state
+
+
+def _failure(states: Mapping[str, State[Any]]) -> str:
+    """Say which nodes ended badly; those behind them never began and are no cause."""
+    return "; ".join(
+        f"node '{name}' failed: {failure_text(state.message or state.type.value)}"
+        for name, state in states.items()
+        if state.is_final() and not state.is_completed()
+    )
+
+
+def _quieten_failures() -> None:
+    for logger in map(logging.getLogger, RUN_LOGGERS):
+        if not any(isinstance(known, FailureFilter) for known in logger.filters):
+            logger.addFilter(FailureFilter())
 
 
 def _workflow(name: str) -> Workflow:

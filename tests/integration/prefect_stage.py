@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import yaml
 
@@ -190,6 +191,19 @@ class Stage:
             deployments=[job.reference["deployment_id"]], state_types=["SCHEDULED"]
         )
         return len(found)
+
+    async def log_of(self, run: MirroredRun) -> str:
+        """Give all that the server has of a run's log, as its UI shows it."""
+        from prefect.client.schemas.filters import (  # noqa: PLC0415 - slow, and after the start
+            LogFilter,
+            LogFilterFlowRunId,
+        )
+
+        chosen = LogFilter(
+            flow_run_id=LogFilterFlowRunId(any_=[UUID(run.reference["flow_run_id"])])
+        )
+        entries = await self.backend._client.ask(lambda client: client.read_logs(chosen))
+        return "\n".join(entry.message for entry in entries)
 
 
 async def wait_until(

@@ -318,7 +318,7 @@ async def test_a_cancelled_run_stops_its_nodes(backend: OneiricBackend, work: Me
     work.stops["run-1"].set()
     outcome = await work.finished("run-1")
 
-    assert (outcome.state, outcome.reason) == (RunState.CANCELLED, "cancelled on request")
+    assert (outcome.state, outcome.reason) == (RunState.CANCELLED, "cancelled by request")
     assert ends == ["extract"]
     assert work.states("run-1") == {"e": "cancelled", "l": "skipped"}
 
@@ -342,7 +342,7 @@ async def test_a_task_that_answers_its_cancellation_ends_too(
     await work.until(lambda: len(work.calls) == 1)
     work.stops["run-1"].set()
 
-    assert (await work.finished("run-1")).reason == "cancelled on request"
+    assert (await work.finished("run-1")).reason == "cancelled by request"
 
 
 async def test_a_task_stopped_from_outside_is_not_tried_again(

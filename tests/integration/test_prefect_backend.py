@@ -17,7 +17,7 @@ from mahavishnu_sched_mcp.backends.prefect.child import started_of
 from mahavishnu_sched_mcp.domain.engine import EngineState
 from mahavishnu_sched_mcp.domain.job import JobState
 from mahavishnu_sched_mcp.domain.policy import Policies
-from mahavishnu_sched_mcp.domain.run import RunState
+from mahavishnu_sched_mcp.domain.run import RunError, RunState
 from mahavishnu_sched_mcp.errors import InvalidArgumentsError
 from tests.integration.prefect_stage import Stage, sleepers, wait_until
 
@@ -82,6 +82,7 @@ async def test_a_scheduled_run_appears_and_completes(stage: Stage) -> None:
     assert anchor is not None
     offsets = {(run.scheduled_for - anchor) % timedelta(seconds=2) for run in runs}
     assert offsets == {timedelta(0)}
+    assert all(run.started_at is None or run.started_at >= run.scheduled_for for run in runs)
 
 
 async def test_pause_removes_upcoming_runs_and_resume_brings_them_back(stage: Stage) -> None:
@@ -127,8 +128,13 @@ async def test_a_failed_node_fails_the_run_and_stops_what_follows(stage: Stage) 
         "refusal": RunState.FAILED,
         "after": RunState.SKIPPED,
     }
+    assert [node.node for node in run.nodes] == ["refusal", "after"]
+    failure = "node 'refusal' failed: ExitStatus: exit status 1"
     assert run.outcome is not None
-    assert "refusal" in (run.outcome.reason or "")
+    assert run.outcome.reason == failure
+    assert run.outcome.error == RunError(type="ExitStatus", message="exit status 1")
+    assert run.outcome.output.text == failure
+    assert "Traceback" not in await stage.log_of(run)
 
 
 async def test_an_operators_flow_runs_with_its_own_parameters(stage: Stage) -> None:

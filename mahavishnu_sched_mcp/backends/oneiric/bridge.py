@@ -6,6 +6,7 @@ thread, on the engine's first use.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,7 @@ class OneiricEngine:
         self._clock = clock
         self._max_output_bytes = max_output_bytes
         self._made: list[QueueBackend] = []
+        self._opening: set[asyncio.Task[Any]] = set()
         self._resolver = Resolver()
         lifecycle = LifecycleManager(self._resolver)
         self._tasks = TaskBridge(self._resolver, lifecycle, LayerSettings())
@@ -147,6 +149,11 @@ class OneiricEngine:
 
     async def close(self) -> None:
         """Close all queues, also those that never became ready. Idempotent."""
+        # Oneiric shields the opening of a queue, so one may go on though its start was cancelled.
+        opening = self._opening - {asyncio.current_task()}
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
         # Oneiric has no "close all". What cannot be closed well is left: its leases end.
         while self._made:
             with contextlib.suppress(BackendUnavailableError):
@@ -186,10 +193,19 @@ class OneiricEngine:
     def _queue_factory(
         self, make: Callable[[], QueueBackend]
     ) -> Callable[[], Awaitable[QueueBackend]]:
-        made = self._made
+        made, opening = self._made, self._opening
+
+        def forget(task: asyncio.Task[Any]) -> None:
+            opening.discard(task)
+            # Looked at, so that asyncio does not complain where the start was cancelled.
+            if not task.cancelled():
+                task.exception()
 
         async def open_queue() -> QueueBackend:
-            # The lifecycle awaits this and never calls `init` itself.
+            # The lifecycle awaits this, in a task of its own, and never calls `init` itself.
+            if (task := asyncio.current_task()) is not None:
+                opening.add(task)
+                task.add_done_callback(forget)
             queue = make()
             made.append(queue)
             await queue.init()

@@ -110,26 +110,36 @@ class WorkflowExecution:
         """Run all nodes and say how the attempt ended.
 
         Ends early when someone asks to stop the run. Cancelling the call itself stops the
-        nodes and records nothing more: the server is going down.
+        nodes and records them as interrupted, without an outcome: the server is going down.
         """
+        try:
+            outcome = await self._run_to_an_end()
+        except asyncio.CancelledError as stopping:
+            interrupted = Outcome(state=RunState.INTERRUPTED, reason="its worker was stopped")
+            try:
+                await self._close_records(interrupted)
+            finally:
+                # Whatever the ledger says now: this ends as cancelled, never as a failed run.
+                raise stopping
+        await self._close_records(outcome)
+        return outcome
+
+    async def _run_to_an_end(self) -> Outcome:
         nodes = asyncio.create_task(self._run_nodes())
         stop = asyncio.create_task(self._work.cancelled(self._run.run_id))
         try:
             endings: set[asyncio.Future[Any]] = {nodes, stop, self._halted}
             await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
             if nodes.done():
-                outcome = nodes.result()
-            elif self._halted.done():
-                outcome = self._halted.result()
-            else:
-                stop.result()
-                outcome = Outcome(state=RunState.CANCELLED, reason="cancelled on request")
+                return nodes.result()
+            if self._halted.done():
+                return self._halted.result()
+            stop.result()
+            return Outcome(state=RunState.CANCELLED, reason="cancelled by request")
         finally:
             nodes.cancel()
             stop.cancel()
             await asyncio.gather(nodes, stop, return_exceptions=True)
-        await self._close_records(outcome)
-        return outcome
 
     async def _run_nodes(self) -> Outcome:
         # No checkpoint is handed in: Oneiric puts `<node>__duration` beside the results, so a
@@ -217,13 +227,18 @@ class WorkflowExecution:
         await self._work.record_node(self._run.run_id, record)
 
     async def _close_records(self, outcome: Outcome) -> None:
+        is_interrupted = outcome.state is RunState.INTERRUPTED
+        stopped = RunState.INTERRUPTED if is_interrupted else RunState.CANCELLED
+        # In the order of the graph, so that nodes that never began are told in it too.
         for node in self._workflow.ordered():
             record = self._records.get(node.id)
             if record is None:
-                skipped = NodeRun(node=node.id, state=RunState.SKIPPED, reason=outcome.reason)
-                await self._record(skipped)
+                reason = outcome.reason
+                await self._record(
+                    NodeRun(node=node.id, state=RunState.SKIPPED, attempts=0, reason=reason)
+                )
             elif record.state is RunState.RUNNING:
-                await self._finish(node.id, RunState.CANCELLED, reason=outcome.reason)
+                await self._finish(node.id, stopped, reason=outcome.reason)
 
     def _failure(self) -> Outcome:
         # Of nodes that fail side by side, the first in time; Oneiric names any of them.

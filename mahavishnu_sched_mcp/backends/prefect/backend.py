@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mahavishnu_sched_mcp.backends.prefect.installation import Installation
@@ -40,6 +41,8 @@ class PrefectBackend:
         api_key: Of the user's own server.
         ui: Whether the embedded server serves its UI.
         work_pool: The pool for jobs that name none; None for one of our own.
+        grace: How late a run may be and still start as if in time.
+        max_output_bytes: How much of what a flow logged is kept as its output.
     """
 
     def __init__(
@@ -55,10 +58,14 @@ class PrefectBackend:
         api_key: str | None,
         ui: bool,
         work_pool: str | None,
+        grace: timedelta = timedelta(seconds=60),
+        max_output_bytes: int = 262_144,
     ) -> None:
         self._planner = Planner(flows=flows, workflows=workflows)
         self._clock = clock
-        self._mirror = RunMirror(port=mirror, clock=clock)
+        self._mirror = RunMirror(
+            port=mirror, clock=clock, workflows=workflows, max_output_bytes=max_output_bytes
+        )
         self._installation = Installation(
             data_dir=data_dir,
             config_path=config_path,
@@ -67,7 +74,7 @@ class PrefectBackend:
             ui=ui,
             work_pool=work_pool,
             entrypoints=self._planner.entrypoints,
-            before_work=Settlement(port=mirror, clock=clock).settle,
+            before_work=Settlement(port=mirror, clock=clock, grace=grace).settle,
         )
         self._life = EngineLife(self._installation, look=self._look, clock=clock)
 

@@ -24,6 +24,7 @@ from prefect.client.schemas.sorting import FlowRunSort, LogSort, TaskRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling, Crashed, Scheduled
 
+from mahavishnu_sched_mcp.backends.prefect.log import own_text
 from mahavishnu_sched_mcp.backends.prefect.records import (
     NODE_TAG,
     RUN_TAG,
@@ -136,6 +137,8 @@ class FlowRuns:
     async def read_log(self, flow_run_id: str, *, nodes: Sequence[TaskRunRecord]) -> str:
         """Read what a flow run and its nodes logged, one line an entry, with its node's name.
 
+        Prefect's own entries and the frames of tracebacks are left out.
+
         Args:
             flow_run_id: The flow run.
             nodes: Its task runs.
@@ -147,9 +150,9 @@ class FlowRuns:
             question = partial(_read_log, chosen=chosen, offset=page * PAGE)
             found = await self._ask(question)
             lines += [
-                f"{entry.timestamp:%H:%M:%S} {names.get(str(entry.task_run_id), '')}{entry.message}"
+                f"{entry.timestamp:%H:%M:%S} {names.get(str(entry.task_run_id), '')}{text}"
                 for entry in found
-                if entry.name != WORKER_LOGGER
+                if entry.name != WORKER_LOGGER and (text := own_text(entry.message))
             ]
             if len(found) < PAGE:
                 break
@@ -157,7 +160,7 @@ class FlowRuns:
 
     async def cancel(self, flow_run_id: str) -> None:
         """Stop a flow run: one that waits at once, a running one by its worker. Idempotent."""
-        await self._set(flow_run_id, Cancelling(message="cancelled by the scheduler"))
+        await self._set(flow_run_id, Cancelling(message="cancelled by request"))
 
     async def skip(self, flow_run_id: str) -> None:
         """Say that a waiting flow run will never start."""

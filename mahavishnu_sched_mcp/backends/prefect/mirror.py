@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mahavishnu_sched_mcp.backends.protocol import MirroredRun, MirrorPort
     from mahavishnu_sched_mcp.domain.clock import Clock
     from mahavishnu_sched_mcp.domain.job import Job
+    from mahavishnu_sched_mcp.domain.workflow import Workflow
 
 LOOK_BACK = timedelta(hours=24)
 SLACK = timedelta(seconds=120)
@@ -30,11 +31,23 @@ class RunMirror:
     Args:
         port: The ledger's side.
         clock: Gives the instants to read from.
+        workflows: The operator's workflows, by name: the nodes of a run, in their order.
+        max_output_bytes: How much of what a flow logged is kept.
     """
 
-    def __init__(self, *, port: MirrorPort, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        port: MirrorPort,
+        clock: Clock,
+        workflows: Mapping[str, Workflow],
+        max_output_bytes: int,
+    ) -> None:
         self._port = port
         self._clock = clock
+        self._workflows = workflows
+        self._max_output_bytes = max_output_bytes
+        self._targets: dict[str, str] = {}
         self._last_pass_at: datetime | None = None
         self._open: dict[str, tuple[int, FlowRunRecord]] = {}
         self._told: dict[str, tuple[str, str, int]] = {}
@@ -54,6 +67,7 @@ class RunMirror:
             for job in await self._port.mirrored_jobs()
             if "deployment_id" in job.reference
         }
+        self._targets |= {key: job.definition.target for key, job in jobs.items()}
         has_questions = bool(jobs or self._open)
         if has_questions:
             records = await self._read(client, jobs, now=now)
@@ -95,7 +109,7 @@ class RunMirror:
                 # Its last log lines are still on their way to the server.
                 self._open[record.id] = (serial, record)
                 continue
-            news[serial].append(await _express(client, record, addresses=addresses))
+            news[serial].append(await self._express(client, record, addresses=addresses))
             fresh[record.id] = (serial, record)
         gone = [known for known in self._open if known not in records]
         for known in gone:
@@ -105,6 +119,23 @@ class RunMirror:
         for serial, runs in news.items():
             await self._port.mirror(serial, runs)
         self._remember(fresh, gone=gone, seen=records)
+
+    async def _express(
+        self, client: ServerClient, record: FlowRunRecord, *, addresses: Addresses
+    ) -> MirroredRun:
+        if record.started_at is None:
+            return mirrored(record, addresses=addresses, cap=self._max_output_bytes)
+        nodes = await client.runs.read_nodes(record.id)
+        log = await client.runs.read_log(record.id, nodes=nodes) if record.is_final else ""
+        workflow = self._workflows.get(self._targets.get(record.deployment_id or "", ""))
+        return mirrored(
+            record,
+            addresses=addresses,
+            cap=self._max_output_bytes,
+            nodes=nodes,
+            declared=() if workflow is None else [node.id for node in workflow.ordered()],
+            log=log,
+        )
 
     def _remember(
         self,
@@ -128,16 +159,6 @@ class RunMirror:
             return self._open[record.id][0]
         job = jobs.get(record.deployment_id or "")
         return None if job is None else job.serial
-
-
-async def _express(
-    client: ServerClient, record: FlowRunRecord, *, addresses: Addresses
-) -> MirroredRun:
-    if record.started_at is None:
-        return mirrored(record, addresses=addresses)
-    nodes = await client.runs.read_nodes(record.id)
-    log = await client.runs.read_log(record.id, nodes=nodes) if record.is_final else ""
-    return mirrored(record, addresses=addresses, nodes=nodes, log=log)
 
 
 def _floor(jobs: Mapping[str, Job], now: datetime) -> datetime:

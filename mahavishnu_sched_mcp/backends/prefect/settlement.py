@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from mahavishnu_sched_mcp.backends.prefect.overdue import GRACE, to_skip
+from mahavishnu_sched_mcp.backends.prefect.overdue import to_skip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import timedelta
 
     from mahavishnu_sched_mcp.backends.prefect.api import ServerClient
     from mahavishnu_sched_mcp.backends.prefect.installation import Installation
@@ -28,11 +29,13 @@ class Settlement:
     Args:
         port: Knows the jobs.
         clock: Says what is overdue.
+        grace: How late a run may be and still start as if in time.
     """
 
-    def __init__(self, *, port: MirrorPort, clock: Clock) -> None:
+    def __init__(self, *, port: MirrorPort, clock: Clock, grace: timedelta) -> None:
         self._port = port
         self._clock = clock
+        self._grace = grace
 
     async def settle(self, installation: Installation) -> None:
         """Put the server in order; no worker of ours is running now."""
@@ -78,12 +81,13 @@ class Settlement:
         now = self._clock.now()
         waiting: dict[str, list[FlowRunRecord]] = defaultdict(list)
         for record in await client.runs.read(
-            deployments=list(jobs), state_types=["SCHEDULED"], due_before=now - GRACE
+            deployments=list(jobs), state_types=["SCHEDULED"], due_before=now - self._grace
         ):
             waiting[record.deployment_id or ""].append(record)
         for deployment_id, records in waiting.items():
             job = jobs.get(deployment_id)
             if job is None:
                 continue
-            for record in to_skip(records, policies=job.definition.policies, now=now):
+            policies = job.definition.policies
+            for record in to_skip(records, policies=policies, now=now, grace=self._grace):
                 await client.runs.skip(record.id)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from mahavishnu_sched_mcp.backends.prefect.log import exception_of, failure_text, own_text
 from mahavishnu_sched_mcp.backends.protocol import MirroredRun
 from mahavishnu_sched_mcp.domain.output import Output
 from mahavishnu_sched_mcp.domain.run import NodeRun, Outcome, RunError, RunState
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     )
 
 SKIPPED_NAME = "Skipped"
-OUTPUT_CAP_BYTES = 262_144
 
 _FINAL = {
     "COMPLETED": RunState.SUCCEEDED,
@@ -34,7 +34,12 @@ _REASONS = {
     RunState.INTERRUPTED: "the flow run's process ended under it",
     RunState.CANCELLED: "cancelled",
 }
-_EXCEPTION = re.compile(r"exception: (?P<type>[\w.]+): (?P<message>.*)", re.DOTALL)
+# A task run without start may still have ended by itself: from a cache, or refused arguments.
+_NEVER_BEGAN = {RunState.PENDING, RunState.CANCELLED, RunState.INTERRUPTED}
+LONGEST_REASON = 300
+ENDED_BEFORE = "the run ended before it"
+
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 def state_of(state_type: str, state_name: str) -> RunState:
@@ -52,7 +57,9 @@ def mirrored(
     record: FlowRunRecord,
     *,
     addresses: Addresses,
+    cap: int,
     nodes: Sequence[TaskRunRecord] = (),
+    declared: Sequence[str] = (),
     log: str = "",
 ) -> MirroredRun:
     """Express a flow run as the ledger records it.
@@ -60,21 +67,23 @@ def mirrored(
     Args:
         record: The flow run.
         addresses: Where its page is.
-        nodes: Its task runs, where it is over.
+        cap: The most bytes of its output to keep.
+        nodes: Its task runs, where it has started.
+        declared: The nodes of its workflow, each after those it depends on.
         log: What it logged, where it is over.
     """
     state = state_of(record.state_type, record.state_name)
     is_over = state.is_final and state is not RunState.SKIPPED
+    told = _nodes(record, nodes, declared)
     return MirroredRun(
         run_id=record.run_id,
         scheduled_for=record.expected_start,
         started_at=record.started_at,
         finished_at=record.finished_at if state.is_final else None,
         attempts=max(1, record.run_count),
-        outcome=_outcome(record, state, log) if is_over else None,
+        outcome=_outcome(record, state, log, nodes=told, cap=cap) if is_over else None,
         is_skipped=state is RunState.SKIPPED,
-        # A retried flow runs its nodes anew: the last run of each is how it is.
-        nodes=tuple({node.name: _node(node) for node in nodes}.values()),
+        nodes=told,
         reference={"flow_run_id": record.id, "url": addresses.flow_run(record.id)},
     )
 
@@ -93,39 +102,72 @@ def vanished(record: FlowRunRecord, *, addresses: Addresses) -> MirroredRun:
     )
 
 
-def _outcome(record: FlowRunRecord, state: RunState, log: str) -> Outcome:
-    text = "\n".join(part for part in (log, record.message) if part)
-    output = Output.of(text, cap=OUTPUT_CAP_BYTES)
+def _outcome(
+    record: FlowRunRecord, state: RunState, log: str, *, nodes: Sequence[NodeRun], cap: int
+) -> Outcome:
     if state is RunState.SUCCEEDED:
-        return Outcome(state=state, output=output)
+        return Outcome(state=state, output=_output(log, own_text(record.message), cap=cap))
+    reason = failure_text(record.message)[:LONGEST_REASON] or _REASONS[state]
+    if state is RunState.CANCELLED:
+        return Outcome(state=state, reason=reason, output=_output(log, cap=cap))
+    lines = [f"node '{node.node}' failed: {node.reason}" for node in nodes if _is_broken(node)]
+    if not any(line in reason or line.endswith(reason) for line in lines):
+        lines.append(reason)
     return Outcome(
-        state=state,
-        reason=_one_line(record.message) or _REASONS[state],
-        output=output,
-        error=None if state is RunState.CANCELLED else _error(record),
+        state=state, reason=reason, output=_output(log, *lines, cap=cap), error=_error(record)
     )
+
+
+def _output(*parts: str, cap: int) -> Output:
+    return Output.of("\n".join(part for part in parts if part), cap=cap)
 
 
 def _error(record: FlowRunRecord) -> RunError:
-    found = _EXCEPTION.search(record.message)
-    if found:
-        return RunError(type=found["type"], message=found["message"].strip())
-    return RunError(type=record.state_name, message=record.message)
+    text = failure_text(record.message)
+    type_, message = exception_of(text) or (record.state_name, text)
+    return RunError(type=type_, message=message)
 
 
-def _node(record: TaskRunRecord) -> NodeRun:
-    state = state_of(record.state_type, record.state_name)
-    has_failed = state.is_final and state is not RunState.SUCCEEDED
-    never_starts = record.state_name == "NotReady"
-    return NodeRun(
-        node=record.name,
-        state=RunState.SKIPPED if never_starts else state,
-        started_at=record.started_at,
-        finished_at=record.finished_at,
-        attempts=max(1, record.run_count),
-        reason=_one_line(record.message) or None if has_failed or never_starts else None,
+def _nodes(
+    record: FlowRunRecord, found: Sequence[TaskRunRecord], declared: Sequence[str]
+) -> tuple[NodeRun, ...]:
+    # A retried flow runs its nodes anew: the last run of each is how it is.
+    nodes = {one.name: _node(one, flow_run=record) for one in found}
+    if record.is_final and record.started_at is not None:
+        never = {"state": RunState.SKIPPED, "attempts": 0, "reason": ENDED_BEFORE}
+        missing = [name for name in declared if name not in nodes]
+        nodes |= {name: NodeRun.model_validate({"node": name, **never}) for name in missing}
+    place = {name: number for number, name in enumerate(declared)}
+    return tuple(
+        sorted(
+            nodes.values(),
+            key=lambda node: (node.started_at or _LAST, place.get(node.node, len(place))),
+        )
     )
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:300]
+def _node(record: TaskRunRecord, *, flow_run: FlowRunRecord) -> NodeRun:
+    state, reason = state_of(record.state_type, record.state_name), failure_text(record.message)
+    finished_at = record.finished_at
+    never_began = record.started_at is None and state in _NEVER_BEGAN
+    if never_began and record.state_name == "NotReady":
+        state, reason = RunState.SKIPPED, "a node before it did not succeed"
+    elif never_began and (state.is_final or flow_run.is_final):
+        state, reason = RunState.SKIPPED, ENDED_BEFORE
+    elif flow_run.is_final and not state.is_final:
+        # Prefect leaves a node as it was when its flow run was cancelled or lost.
+        state = state_of(flow_run.state_type, flow_run.state_name)
+        reason, finished_at = failure_text(flow_run.message), flow_run.finished_at
+    is_bad = state.is_final and state is not RunState.SUCCEEDED
+    return NodeRun(
+        node=record.name,
+        state=state,
+        started_at=record.started_at,
+        finished_at=finished_at,
+        attempts=0 if never_began else max(1, record.run_count),
+        reason=(reason[:LONGEST_REASON] or state.value) if is_bad else None,
+    )
+
+
+def _is_broken(node: NodeRun) -> bool:
+    return node.state in {RunState.FAILED, RunState.TIMED_OUT}

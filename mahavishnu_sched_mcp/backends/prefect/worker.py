@@ -21,6 +21,8 @@ from prefect.workers.base import (
 from mahavishnu_sched_mcp.backends.prefect.deployment_request import POOL_TYPE
 from mahavishnu_sched_mcp.backends.prefect.guard import end_soon
 from mahavishnu_sched_mcp.backends.prefect.plan import RETRIES_VARIABLE, RETRY_DELAY_VARIABLE
+from mahavishnu_sched_mcp.backends.prefect.punctuality import wait_until_due
+from mahavishnu_sched_mcp.domain.clock import SystemClock
 from mahavishnu_sched_mcp.errors import ForbiddenError
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessR
         # Not Prefect's own limit: a run whose deployment is gone never gives its slot back.
         super().__init__(pool, name=f"mahavishnu-{owner}")
         self._slots = asyncio.Semaphore(limit)
+        self._clock = SystemClock()
         self._owner = owner
         self._entrypoints = frozenset(entrypoints)
 
@@ -90,6 +93,10 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessR
         return flow.with_options(retries=retries, retry_delay_seconds=delay)
 
     async def _execution(self, flow: Flow[..., Any], flow_run: FlowRun) -> None:
+        # Before it takes a slot: one that only waits must not hold up one that is due.
+        has_waited = await wait_until_due(flow_run.expected_start_time, clock=self._clock)
+        if has_waited and await self._is_over(flow_run):
+            return
         async with self._slots:
             if flow.isasync:
                 running: Any = run_flow(
@@ -115,17 +122,25 @@ class InProcessWorker(BaseWorker[BaseJobConfiguration, BaseVariables, InProcessR
             await asyncio.gather(work, return_exceptions=True)
 
     async def _is_cancelling(self, flow_run: FlowRun) -> bool:
+        state = await self._state(flow_run)
+        return state is not None and state.is_cancelling()
+
+    async def _is_over(self, flow_run: FlowRun) -> bool:
+        state = await self._state(flow_run)
+        return state is not None and state.is_final()
+
+    async def _state(self, flow_run: FlowRun) -> State[Any] | None:
         try:
             current = await self.client.read_flow_run(flow_run.id)
         except Exception as error:  # noqa: BLE001 - guard of the loop: a silent server ends no run
             self._logger.warning("Could not ask about flow run %s: %s", flow_run.id, error)
-            return False
-        return current.state is not None and current.state.is_cancelling()
+            return None
+        return current.state
 
     async def _cancel(self, flow_run: FlowRun, work: asyncio.Future[Any]) -> None:
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
-        state: State[Any] = Cancelled(message="cancelled while it ran")
+        state: State[Any] = Cancelled(message="cancelled by request")
         await self.client.set_flow_run_state(flow_run.id, state, force=True)
 
 

@@ -127,9 +127,18 @@ def test_missed_fires_follow_the_jobs_policy(policies: Policies, skipped: list[s
     """Prefect alone would start every overdue run; a run asked for by hand is always kept."""
     waiting = [late(2), late(90), late(60), late(0), late(80, tags=(f"{RUN_TAG}r1",))]
 
-    found = to_skip(waiting, policies=policies, now=NOON)
+    found = to_skip(waiting, policies=policies, now=NOON, grace=timedelta(minutes=1))
 
     assert [record.id for record in found] == skipped
+
+
+def test_the_grace_is_the_operators() -> None:
+    """A run that is late by less than the grace starts, whatever the policy for missed ones."""
+    policies = Policies(missed_policy=MissedPolicy.SKIP)
+
+    found = to_skip([late(90), late(2)], policies=policies, now=NOON, grace=timedelta(minutes=5))
+
+    assert [record.id for record in found] == ["90"]
 
 
 async def test_a_child_of_an_earlier_parent_is_ended(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from mahavishnu_sched_mcp.backends.prefect.records import Addresses, FlowRunReco
 from mahavishnu_sched_mcp.domain.engine import Backend
 from mahavishnu_sched_mcp.domain.job import Job, JobDefinition, JobKind, JobState
 from mahavishnu_sched_mcp.domain.run import RunState
+from mahavishnu_sched_mcp.domain.workflow import Node, Workflow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 NOWHERE = Addresses(ui=None)
+ETL = Workflow(
+    name="etl",
+    nodes=(Node(id="b", task="t", depends_on=("a",)), Node(id="a", task="t")),
+)
 
 
 class ManualClock:
@@ -132,7 +137,9 @@ class Stage:
             reference={"deployment_id": "d1"},
         )
         self.clock, self.port, self.server = ManualClock(), RecordingPort(job), ServerOfRuns()
-        self.mirror = RunMirror(port=self.port, clock=self.clock)
+        self.mirror = RunMirror(
+            port=self.port, clock=self.clock, workflows={"etl": ETL}, max_output_bytes=1000
+        )
 
     async def look(self, *, after: timedelta = SECOND) -> list[MirroredRun]:
         """Let time pass, look once, and give what the ledger was told."""
@@ -208,3 +215,18 @@ async def test_what_happened_while_we_were_away_is_told_at_the_first_look() -> N
     told = await stage.look()
 
     assert sorted(run.reference["flow_run_id"] for run in told) == ["done", "long"]
+
+
+async def test_a_run_has_all_nodes_of_its_workflow_in_their_order() -> None:
+    """A node that the run never came to is told too, behind those it depends on."""
+    stage = Stage()
+    stage.server.put(
+        "f1", "CANCELLED", started_at=NOON, finished_at=NOON + SECOND, expected_start=NOON
+    )
+
+    (run,) = await stage.look(after=timedelta(seconds=5))
+
+    assert [(n.node, n.state, n.attempts) for n in run.nodes] == [
+        ("a", RunState.SKIPPED, 0),
+        ("b", RunState.SKIPPED, 0),
+    ]
