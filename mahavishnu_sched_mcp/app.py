@@ -197,6 +197,8 @@ class MahavishnuApp:
                 api_key=None if key is None else key.get_secret_value(),
                 ui=settings.prefect.ui,
                 work_pool=settings.prefect.work_pool,
+                grace=timedelta(seconds=settings.schedulers.misfire_grace_seconds),
+                max_output_bytes=settings.limits.max_output_bytes,
             )
         return engines
 

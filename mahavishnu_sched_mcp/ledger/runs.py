@@ -65,6 +65,8 @@ def begin_attempt(
     )
     if not rows:
         return None
+    # What the attempt before recorded of its nodes is no word on this one.
+    db.execute("delete from node where run_id = ?", (run_id,))
     db.execute(
         "insert into attempt (run_id, number, term, started_at, worker) values (?, ?, ?, ?, ?)",
         (run_id, rows[0]["attempts"], term, to_micros(at), worker),
@@ -132,18 +134,21 @@ def refer(db: apsw.Connection, run_id: str, reference: dict[str, Any]) -> None:
 def record_node(db: apsw.Connection, run_id: str, node: NodeRun) -> None:
     """Write how a node of a run is, in place of what was known of it."""
     db.execute(
-        """insert or replace into node
-                  (run_id, node, state, started_at, finished_at, attempts, reason)
-           values (?, ?, ?, ?, ?, ?, ?)""",
-        (
-            run_id,
-            node.node,
-            node.state.value,
-            to_micros(node.started_at),
-            to_micros(node.finished_at),
-            node.attempts,
-            node.reason,
-        ),
+        """insert into node
+                  (run_id, node, position, state, started_at, finished_at, attempts, reason)
+           values (:run_id, :node, (select count(*) from node where run_id = :run_id), :state,
+                  :started_at, :finished_at, :attempts, :reason)
+           on conflict do update set state = :state, started_at = :started_at,
+                  finished_at = :finished_at, attempts = :attempts, reason = :reason""",
+        {
+            "run_id": run_id,
+            "node": node.node,
+            "state": node.state.value,
+            "started_at": to_micros(node.started_at),
+            "finished_at": to_micros(node.finished_at),
+            "attempts": node.attempts,
+            "reason": node.reason,
+        },
     )
 
 
@@ -266,6 +271,8 @@ def _complete(db: apsw.Connection, row: Row) -> Run:
             db, "select * from attempt where run_id = ? order by number", (row["run_id"],)
         )
     nodes = query(
-        db, "select * from node where run_id = ? order by started_at, node", (row["run_id"],)
+        db,
+        "select * from node where run_id = ? order by started_at is null, started_at, position",
+        (row["run_id"],),
     )
     return run_of(row, attempts, nodes)

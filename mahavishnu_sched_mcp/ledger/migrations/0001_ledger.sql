@@ -89,6 +89,7 @@ create table attempt (
 create table node (
     run_id      text    not null references run (run_id),
     node        text    not null,
+    position    integer not null,                  -- in the order they were first heard of
     state       text    not null,
     started_at  integer,
     finished_at integer,
