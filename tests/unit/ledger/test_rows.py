@@ -96,6 +96,35 @@ def test_two_unfinished_jobs_cannot_share_an_id(db: apsw.Connection) -> None:
         a_job(db)
 
 
+def test_nodes_come_by_their_start_and_those_that_never_ran_last(db: apsw.Connection) -> None:
+    """At one instant the order in which they were first heard of decides, also after a change."""
+    run = a_run(db, a_job(db))
+    runs.begin_attempt(db, run.run_id, at=LATER, worker="w", term=3)
+    for name in ("z", "b", "a"):
+        runs.record_node(db, run.run_id, NodeRun(node=name, state=RunState.SKIPPED, attempts=0))
+    for name in ("b", "z"):
+        going = NodeRun(node=name, state=RunState.RUNNING, started_at=LATER)
+        runs.record_node(db, run.run_id, going)
+
+    found = runs.require(db, run.run_id)
+
+    assert [node.node for node in found.nodes] == ["z", "b", "a"]
+
+
+def test_a_new_attempt_begins_without_the_nodes_of_the_one_before(db: apsw.Connection) -> None:
+    """What an interrupted attempt recorded of its nodes is no word on the next one."""
+    run = a_run(db, a_job(db))
+    runs.begin_attempt(db, run.run_id, at=LATER, worker="w", term=3)
+    runs.record_node(db, run.run_id, NodeRun(node="a", state=RunState.INTERRUPTED))
+    runs.end_attempt(db, run.run_id, outcome=RunState.INTERRUPTED, at=LATER)
+    runs.return_to_pending(db, run.run_id, reason="interrupted, to run again")
+
+    again = runs.begin_attempt(db, run.run_id, at=LATER, worker="w", term=4)
+
+    assert again is not None
+    assert (len(again.attempts), again.nodes) == (2, ())
+
+
 def test_a_run_is_read_as_it_was_written(db: apsw.Connection) -> None:
     """With its attempts, nodes, output, error and the engine's ids."""
     run = a_run(db, a_job(db))
