@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mahavishnu_sched_mcp.classifier.placeholder import task_placeholders, workflow_placeholders
 from mahavishnu_sched_mcp.classifier.words import read_words
 from mahavishnu_sched_mcp.domain.characteristics import NextCall
 from mahavishnu_sched_mcp.domain.engine import Backend
 from mahavishnu_sched_mcp.errors import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from mahavishnu_sched_mcp.classifier.target import Target
     from mahavishnu_sched_mcp.domain.catalog import Catalog
     from mahavishnu_sched_mcp.domain.characteristics import TaskCharacteristics
@@ -34,6 +33,13 @@ TOOLS = {
     Backend.PREFECT: "schedule_deployment",
 }
 
+PARAMS = {
+    Backend.APSCHEDULER: "params",
+    Backend.ONEIRIC: "context",
+    Backend.PREFECT: "parameters",
+}
+"""What each of these tools calls the arguments of the work."""
+
 PROPOSED_SECONDS = {"high": 60, "medium": 3600}
 PROPOSED_CRON = "0 2 * * *"
 """What is proposed where nobody named a period; rare work goes into the night."""
@@ -50,7 +56,7 @@ def propose_call(
     """Write the call that puts the task on its engine, with names the catalog has.
 
     Where the catalog has nothing that this engine can take under this name, the call is the one
-    that shows what there is.
+    that shows what there is. A param that is needed and unknown gets a placeholder of its type.
 
     Args:
         backend: The engine that was chosen.
@@ -72,6 +78,9 @@ def propose_call(
         interval = {"type": "interval", "seconds": seconds}
         calendar = {"type": "cron", "expression": expression}
         arguments = {key: name, "trigger": interval if seconds else calendar}
+    placeholders = _placeholders(backend, target, catalog)
+    if placeholders:
+        arguments[PARAMS[backend]] = placeholders
     return NextCall(tool=TOOLS[backend], arguments=arguments)
 
 
@@ -116,7 +125,7 @@ def warn(
         _warn_of_duration(backend, characteristics),
         _warn_of_switch(backend, enabled),
         _warn_of_name(backend, target, catalog),
-        _warn_of_params(backend, target),
+        _warn_of_params(backend, target, catalog),
     ]
     return tuple(warning for warning in warnings if warning)
 
@@ -209,17 +218,26 @@ def _say_what_does_not_fit(backend: Backend, target: Target) -> str:
     )
 
 
-def _warn_of_params(backend: Backend, target: Target) -> str:
-    if backend is not Backend.APSCHEDULER or not target.task:
+def _warn_of_params(backend: Backend, target: Target, catalog: Catalog) -> str:
+    names = [f"'{name}'" for name in _placeholders(backend, target, catalog)]
+    if not names:
         return ""
-    required = _required(target.task.params_schema)
-    if not required:
-        return ""
-    return f"Task '{target.task.name}' needs params: add {', '.join(required)} to the call."
+    is_one = len(names) == 1
+    return (
+        f"'{name_for(backend, target)}' needs {PARAMS[backend]}: {', '.join(names)}"
+        f" {'is a placeholder' if is_one else 'are placeholders'} in next_call,"
+        f" replace {'it' if is_one else 'them'} before you send it."
+    )
 
 
-def _required(schema: Mapping[str, Any]) -> list[str]:
-    return [f"'{name}'" for name in schema.get("required", [])]
+def _placeholders(backend: Backend, target: Target, catalog: Catalog) -> JsonObject:
+    """Make up what the proposed call needs and nobody has said."""
+    name = name_for(backend, target)
+    if backend is Backend.APSCHEDULER:
+        return task_placeholders(target.task) if target.task else {}
+    if name in catalog.workflows:
+        return workflow_placeholders(catalog.workflows[name], catalog)
+    return {}
 
 
 def _all_names(catalog: Catalog) -> list[str]:

@@ -28,13 +28,17 @@ ALIASES = {
 
 _FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week")
 _RANGES = ("0-59", "0-23", "1-31", "1-12 or jan-dec", "0-7 or sun-sat, 0 and 7 are Sunday")
-_NAMES = (
-    frozenset[str](),
-    frozenset[str](),
-    frozenset[str](),
-    frozenset(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]),
-    frozenset(["sun", "mon", "tue", "wed", "thu", "fri", "sat"]),
+_LAST = (59, 23, 31, 12, 7)
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
+_NAMES: tuple[dict[str, int], ...] = (
+    {},
+    {},
+    {},
+    {name: number for number, name in enumerate(_MONTHS, 1)},
+    {name: number for number, name in enumerate(_WEEKDAYS)},
 )
+_WEEKDAY = 4
 _FIELD_COUNT = 5
 _LONGEST = 200
 _REFERENCE = datetime(2025, 1, 1, tzinfo=UTC)
@@ -110,34 +114,36 @@ def normalise(expression: str) -> str:
     Raises:
         InvalidTriggerError: not five fields of Vixie/Debian cron, or no day ever matches.
     """
-    text = " ".join(expression.lower().split())
-    if text.startswith("@"):
-        return _written_out(text)
-    fields = text.split()
-    if len(text) > _LONGEST:
-        message = f"Cron {shown(text)} is longer than {_LONGEST} characters."
+    given = " ".join(expression.split())
+    text = given.lower()
+    if given.startswith("@"):
+        return _written_out(given)
+    fields = given.split()
+    if len(given) > _LONGEST:
+        message = f"Cron {shown(given)} is longer than {_LONGEST} characters."
         raise InvalidTriggerError(
             message, hint="Use lists, ranges and steps: '0-59/5 8-18 * * 1-5'."
         )
     if len(fields) != _FIELD_COUNT:
-        message = f"Cron {shown(text)} has {_fields(len(fields))}, {_FIELD_COUNT} are needed."
+        message = f"Cron {shown(given)} has {_fields(len(fields))}, {_FIELD_COUNT} are needed."
         raise InvalidTriggerError(message, hint=_count_hint(fields))
     for position, field in enumerate(fields):
-        _check_field(text, position, field)
+        _check_field(given, position, field)
     try:
         CronSim(text, _REFERENCE)
     except CronSimError as error:
         # each field is sound by itself: together they name a day that no month has
-        message = f"Cron {shown(text)} never fires: no such day exists in these months."
+        message = f"Cron {shown(given)} never fires: no such day exists in these months."
         hint = "Choose a day the month has; preview_schedule shows the fires."
         raise InvalidTriggerError(message, hint=hint) from error
     return text
 
 
-def _written_out(alias: str) -> str:
+def _written_out(given: str) -> str:
+    alias = given.lower()
     if alias in ALIASES:
         return ALIASES[alias]
-    message = f"Cron alias {shown(alias)} is not known."
+    message = f"Cron alias {shown(given)} is not known."
     if alias.startswith(("@reboot", "@every")):
         hint = "Use type 'interval' for a period, type 'date' with in_seconds for once from now."
     else:
@@ -160,34 +166,58 @@ def _count_hint(fields: list[str]) -> str:
     return "Write minute, hour, day of month, month and day of week: '0 2 * * 1-5'."
 
 
-def _check_field(text: str, position: int, field: str) -> None:
+def _check_field(given: str, position: int, field: str) -> None:
     """Refuse what is not Vixie cron in one field, and values outside its range."""
-    name = _FIELDS[position]
-    message = f"Cron {shown(text)}: the {name} {shown(field)} cannot be read."
-    words = set(re.findall(r"[a-z]+", field))
-    if "?" in field:
-        hint = f"'?' is not part of cron: write '*' for any {name}."
+    name, text = _FIELDS[position], field.lower()
+    message = f"Cron {shown(given)}: the {name} {shown(field)} cannot be read."
+    extra = _extra(position, text)
+    if extra:
+        raise InvalidTriggerError(message, hint=extra)
+    unknown = sorted(set(re.findall(r"[a-z]+", text)) - _NAMES[position].keys())
+    if unknown:
+        hint = f"{nearest(unknown[0], _NAMES[position])} {_range_hint(position)}".strip()
         raise InvalidTriggerError(message, hint=hint)
-    if "#" in field or words - _NAMES[position]:
-        raise InvalidTriggerError(message, hint=_foreign_hint(position, words))
-    if not re.fullmatch(r"[a-z0-9*,/-]+", field):
+    if not re.fullmatch(r"[a-z0-9*,/-]+", text):
         raise InvalidTriggerError(message, hint=_range_hint(position))
     probe = ["*"] * _FIELD_COUNT
-    probe[position] = field
+    probe[position] = text
     try:
         CronSim(" ".join(probe), _REFERENCE)
     except CronSimError as error:
-        raise InvalidTriggerError(message, hint=_range_hint(position, field)) from error
+        raise InvalidTriggerError(message, hint=_range_hint(position, text)) from error
+    for item in text.split(","):
+        first, slash, step = item.partition("/")
+        if slash and first != "*" and "-" not in first:
+            start = _NAMES[position].get(first, first)
+            hint = (
+                f"A step needs a range or a star: write '{start}-{_LAST[position]}/{step}'"
+                f" or '*/{step}'."
+            )
+            raise InvalidTriggerError(message, hint=hint)
 
 
-def _foreign_hint(position: int, words: set[str]) -> str:
-    if words & {"l", "lw", "w"} or not words:
-        return (
-            "L, W and # are not part of cron: name days by number, as in '0 9 28 * *' or"
-            " '0 9 1-7 * *'; preview_schedule shows the fires."
+def _extra(position: int, text: str) -> str:
+    """Say which sign of another cron dialect stands in a field, or nothing."""
+    if "?" in text:
+        return f"'?' is not part of cron: write '*' for any {_FIELDS[position]}."
+    words = set(re.findall(r"[a-z]+", text)) - _NAMES[position].keys()
+    lasts = {f"{name}l" for name in _WEEKDAYS} if position == _WEEKDAY else set()
+    found = [
+        sign
+        for sign, is_there in (
+            ("#", "#" in text),
+            ("L", bool(words & {"l", "lw"} or words & lasts)),
+            ("W", bool(words & {"w", "lw"})),
         )
-    word = min(words - _NAMES[position])
-    return f"{nearest(word, _NAMES[position])} {_range_hint(position)}".strip()
+        if is_there
+    ]
+    if not found:
+        return ""
+    signs = " and ".join(f"'{sign}'" for sign in found)
+    return (
+        f"{signs} {'is' if len(found) == 1 else 'are'} not part of cron: name days by number, as"
+        " in '0 9 28 * *' or '0 9 1-7 * *'; preview_schedule shows the fires."
+    )
 
 
 def _range_hint(position: int, field: str = "") -> str:
@@ -205,8 +235,13 @@ def _describe(expression: str) -> str:
     options = Options()
     options.use_24hour_time_format = True
     options.locale_code = "en_US"
-    minute, _, day, month, weekday = expression.split()
-    text: str = ExpressionDescriptor(expression, options).get_description()
+    minute, hour, day, month, weekday = expression.split()
+    told = " ".join((minute, hour, day, month, _each_once(weekday)))
+    descriptor = ExpressionDescriptor(told, options)
+    text: str = descriptor.get_description()
+    days: str = descriptor.get_day_of_week_description()
+    if not day.startswith("*") and re.match(r", [A-Z]", days):
+        text = text.replace(days, f", or{days[1:]}")  # a range of days is an alternative too
     if day.startswith("*") or weekday.startswith("*"):
         text = text.replace(", or on ", ", and only on ")  # Debian: a star makes both necessary
     if minute == "0":
@@ -215,3 +250,10 @@ def _describe(expression: str) -> str:
     if (day, month, weekday) == ("*", "*", "*") and text.startswith("At "):
         text += ", every day"
     return text[0].lower() + text[1:]
+
+
+def _each_once(weekday: str) -> str:
+    """Name each day of a list once: 0, 7 and sun are one day, and 0-7 ends on Saturday."""
+    numbers = {**_NAMES[_WEEKDAY], "7": 0}
+    items = (item.replace("sun-7", "0-6").replace("0-7", "0-6") for item in weekday.split(","))
+    return ",".join(dict.fromkeys(str(numbers.get(item, item)) for item in items))

@@ -211,8 +211,8 @@ class TriggerRequest(Value):
 
     def _date(self, now: datetime) -> DateTrigger:
         if (self.run_at is None) == (self.in_seconds is None):
-            found = "none" if self.run_at is None else "both"
-            message = f"Trigger type 'date' needs run_at or in_seconds, and {found} was given."
+            found = "none was" if self.run_at is None else "both were"
+            message = f"Trigger type 'date' needs run_at or in_seconds, and {found} given."
             raise InvalidTriggerError(message, hint=f"Give exactly one: {_EXAMPLES['date']}.")
         if self.run_at is None:
             run_at, text = (

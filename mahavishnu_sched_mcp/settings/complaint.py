@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from typing import TYPE_CHECKING, Any
 
 from mahavishnu_sched_mcp.errors import SettingsError, nearest
-from mahavishnu_sched_mcp.settings.document import Key, Origin, dotted
+from mahavishnu_sched_mcp.settings.document import Key, Origins, dotted
 from mahavishnu_sched_mcp.settings.outline import known_keys
 from mahavishnu_sched_mcp.settings.slice import REFUSED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
@@ -43,32 +44,73 @@ _PATTERN_MENDS = {
 _LONGEST_VALUE = 80
 
 
-def explain(error: ValidationError, *, origins: Mapping[Key, Origin]) -> SettingsError:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Complaint:
+    """One thing that is wrong with a setting.
+
+    Attributes:
+        key: Where.
+        text: A sentence that names the key.
+        mend: A sentence that says what to write instead.
+    """
+
+    key: Key
+    text: str
+    mend: str
+
+
+def explain(error: ValidationError, *, origins: Origins) -> SettingsError:
     """Turn a validation error into ours: the first problem, and the others under it.
 
     Args:
         error: What pydantic found, with every problem in it.
         origins: Where each value was written.
     """
-    problems = [_explain_one(problem, origins) for problem in error.errors(include_url=False)]
-    (message, hint), *others = dict.fromkeys(problems)
+    problems = error.errors(include_url=False)
+    return refuse(map(_complaint, problems), origins=origins)
+
+
+def refuse(complaints: Iterable[Complaint], *, origins: Origins) -> SettingsError:
+    """Make one refusal of all that is wrong: the first complaint, and the others under it.
+
+    Args:
+        complaints: At least one.
+        origins: Where each value was written.
+    """
+    told = dict.fromkeys((_with_place(one, origins), one.mend) for one in complaints)
+    (message, hint), *others = told
     lines = [hint, *(f"{also} {mend}" for also, mend in others)]
     return SettingsError(message, hint="\n".join(lines))
 
 
-def _explain_one(problem: ErrorDetails, origins: Mapping[Key, Origin]) -> tuple[str, str]:
+def say_value(key: Key, value: Any, *, why: str) -> str:
+    """Say "KEY is VALUE, why." without the values of secrets.
+
+    Args:
+        key: Of the setting.
+        value: As it was written.
+        why: What is wrong with it.
+    """
+    return f"{dotted(key)}{_shown(key, value)}, {why}."
+
+
+def _with_place(complaint: Complaint, origins: Origins) -> str:
+    place = origins.find(complaint.key)
+    return f"{place}: {complaint.text}" if place else complaint.text
+
+
+def _complaint(problem: ErrorDetails) -> Complaint:
     context = problem.get("ctx", {})
     key: Key = tuple(context.get("key") or problem["loc"])
     is_name = bool(key) and key[-1] == "[key]"
     key = key[:-1] if is_name else key
     what, mend = _name_trouble(key, problem) if is_name else _value_trouble(key, problem)
-    place = next((origins[key[:n]] for n in range(len(key), 0, -1) if key[:n] in origins), None)
-    return (f"{place}: {what}." if place else f"{what}.", mend)
+    return Complaint(key, what, mend)
 
 
 def _name_trouble(key: Key, problem: ErrorDetails) -> tuple[str, str]:
     expected = problem.get("ctx", {}).get("expected")
-    return f"{dotted(key)} has a name that is not allowed", (
+    return f"{dotted(key)} has a name that is not allowed.", (
         f"Choose {expected}." if expected else _NAME_MEND
     )
 
@@ -76,15 +118,15 @@ def _name_trouble(key: Key, problem: ErrorDetails) -> tuple[str, str]:
 def _value_trouble(key: Key, problem: ErrorDetails) -> tuple[str, str]:
     name = dotted(key)
     if problem["type"] == "missing":
-        return f"{name} is missing", f"Add '{key[-1]}: ...' there."
+        return f"{name} is missing.", f"Add '{key[-1]}: ...' there."
     if problem["type"] == "extra_forbidden":
         known = known_keys(key[:-1])
         mend = nearest(str(key[-1]), known) or f"Known here: {', '.join(sorted(known))}."
-        return f"{name} is not a setting", mend
+        return f"{name} is not a setting.", mend
     why, mend = _reason(problem)
     if problem["type"] == REFUSED and isinstance(problem["input"], dict | list):
-        return f"{name}: {why}", mend
-    return f"{name}{_shown(key, problem['input'])}, {why}", mend
+        return f"{name}: {why}.", mend
+    return say_value(key, problem["input"], why=why), mend
 
 
 def _reason(problem: ErrorDetails) -> tuple[str, str]:

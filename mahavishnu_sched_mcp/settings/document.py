@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,21 @@ class Origin:
     def __str__(self) -> str:
         """Say it the way editors understand it."""
         return self.source if self.line is None else f"{self.source}:{self.line}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Origins:
+    """Where the values of some settings were written.
+
+    Any two are equal: settings are the same wherever they were written.
+    """
+
+    by_key: Mapping[Key, Origin] = dataclasses.field(default_factory=dict, compare=False)
+
+    def find(self, key: Key) -> Origin | None:
+        """Give the origin of a value, or of the nearest one around it; None where none is known."""
+        inner_first = (key[:length] for length in range(len(key), 0, -1))
+        return next((self.by_key[outer] for outer in inner_first if outer in self.by_key), None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -66,7 +66,8 @@ def _idle(settings: Settings) -> Iterator[tuple[str, str]]:
             yield key, why
     provider = settings.schedulers.default_queue_provider
     if provider != LOCAL_PROVIDER:
-        yield "schedulers.default_queue_provider", f"{_NO_BROKER}, not '{provider}'"
+        why = f"'{provider}' is refused, so name queue_provider='sqlite' in each call"
+        yield "schedulers.default_queue_provider", why
     for engine, choice in settings.schedulers.on_outage.items():
         if choice == "hold":
             yield f"schedulers.on_outage.{engine}", "calls are rejected, not held"

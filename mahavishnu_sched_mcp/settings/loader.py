@@ -11,7 +11,13 @@ from pydantic import ValidationError
 
 from mahavishnu_sched_mcp.errors import SettingsError
 from mahavishnu_sched_mcp.settings.complaint import explain
-from mahavishnu_sched_mcp.settings.document import Document, Key, Origin, read_document
+from mahavishnu_sched_mcp.settings.document import (
+    Document,
+    Key,
+    Origin,
+    Origins,
+    read_document,
+)
 from mahavishnu_sched_mcp.settings.environment import CONFIG_VARIABLE, read_environment
 from mahavishnu_sched_mcp.settings.folder import prepare_data_dir
 from mahavishnu_sched_mcp.settings.model import APPLICATION, Settings
@@ -112,9 +118,10 @@ def _validate(document: Document) -> Settings:
     # Strict and from JSON: a text is no number there, while lists and dates still have a form.
     text = json.dumps(document.values, default=_plain_text)
     try:
-        return Settings.model_validate_json(text, strict=True)
+        settings = Settings.model_validate_json(text, strict=True)
     except ValidationError as error:
-        raise explain(error, origins=document.origins) from error
+        raise explain(error, origins=Origins(document.origins)) from error
+    return settings.written_at(Origins(document.origins))
 
 
 def _plain_text(value: Any) -> str:

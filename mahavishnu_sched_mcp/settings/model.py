@@ -7,10 +7,11 @@ from typing import Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import platformdirs
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from mahavishnu_sched_mcp.domain.workflow import Workflow
 from mahavishnu_sched_mcp.errors import nearest
+from mahavishnu_sched_mcp.settings.document import Origins
 from mahavishnu_sched_mcp.settings.queue import QueueSettings
 from mahavishnu_sched_mcp.settings.room import (
     DeadLetterSettings,
@@ -61,6 +62,7 @@ class Settings(Slice):
         default_factory=dict, description="where each secret comes from, by name"
     )
     http: HttpSettings = HttpSettings()
+    _origins: Origins = PrivateAttr(default=Origins())
 
     @field_validator("timezone")
     @classmethod
@@ -82,6 +84,21 @@ class Settings(Slice):
             mend = f"Rename the flow or the workflow '{name}'."
             raise refusal(what, mend=mend, key=("flows", name))
         return self
+
+    @property
+    def origins(self) -> Origins:
+        """Where the values were written; empty for settings made in Python."""
+        return self._origins
+
+    def written_at(self, origins: Origins) -> Self:
+        """Remember where the values were written, for the texts of refusals.
+
+        Args:
+            origins: Of these values.
+        """
+        copy = self.model_copy()
+        copy._origins = origins  # noqa: SLF001 - of our own class
+        return copy
 
     @property
     def data_path(self) -> Path:

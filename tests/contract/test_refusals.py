@@ -108,7 +108,7 @@ REFUSED: list[tuple[str, dict[str, Any], str, str, str]] = [
     (*a_cron_of("0 0 2 * * *"), TRIGGER, "'0 0 2 * * *'", "'interval'"),
     (*a_cron_of("61 2 * * *"), TRIGGER, "'61 2 * * *'", ""),
     (*a_cron_of("0 0 31 2 *"), TRIGGER, "'0 0 31 2 *'", "preview_schedule"),
-    (*a_cron_of("0 0 L * *"), TRIGGER, "'0 0 l * *'", "name days by number"),
+    (*a_cron_of("0 0 L * *"), TRIGGER, "'0 0 L * *'", "name days by number"),
     (*a_cron_of("0 2 * * *", timezone="Europe/Pari"), TRIGGER, "'Europe/Pari'", "'Europe/Paris'"),
     (*a_cron_of("0 2 * * *", seconds=5), TRIGGER, "takes no seconds", "interval"),
     (*a_date_at("2026-12-02T09:00:00"), TRIGGER, "'2026-12-02T09:00:00'", "+01:00"),

@@ -108,7 +108,7 @@ async def test_a_preview_says_what_a_trigger_would_do(tmp_path: Path) -> None:
     assert cron.warnings == ()
     assert later.fires[0].isoformat() == "2027-01-01T01:00:00+00:00"
     assert once.fires == (TWO_O_CLOCK + MINUTE,)
-    assert once.warnings == ("It fires 1 times only.",)
+    assert once.warnings == ("It fires once only.",)
     assert jobs.total == 0
 
 

@@ -45,17 +45,29 @@ def test_daily_or_weekly_leaves_the_frequency_to_decide() -> None:
         (
             "Backup Alone",
             "enqueue_workflow",
-            {"workflow_key": "backup_alone", "trigger": {"type": "interval", "seconds": 30}},
+            {
+                "workflow_key": "backup_alone",
+                "trigger": {"type": "interval", "seconds": 30},
+                "context": {"repo": "<repo: string>"},
+            },
         ),
         (
             "backup_repo",
             "enqueue_workflow",
-            {"workflow_key": "backup_alone", "trigger": {"type": "interval", "seconds": 30}},
+            {
+                "workflow_key": "backup_alone",
+                "trigger": {"type": "interval", "seconds": 30},
+                "context": {"repo": "<repo: string>"},
+            },
         ),
         (
             "daily-backup",
             "schedule_deployment",
-            {"flow_name": "daily_backup", "schedule_config": {"interval_seconds": 30}},
+            {
+                "flow_name": "daily_backup",
+                "schedule_config": {"interval_seconds": 30},
+                "parameters": {"repo": "<repo: string>"},
+            },
         ),
         (
             "code_sweep",
@@ -110,7 +122,12 @@ def test_a_name_the_engine_cannot_take_is_said_so(
         ("code_sweep", {"interval_seconds": 30}, "A period of 30 s is short for prefect"),
         ("backup_alone", {"interval_seconds": 59}, "A period of 59 s is short for oneiric"),
         ("health_check", {"expected_duration_seconds": 301}, "A run of 301 s is long"),
-        ("warm_up", {}, "Task 'warm_up' needs params: add 'repo' to the call."),
+        (
+            "warm_up",
+            {},
+            "'warm_up' needs params: 'repo' is a placeholder in next_call, replace it before",
+        ),
+        ("backup_repo", {}, "'backup_alone' needs context: 'repo' is a placeholder in next_call"),
         ("helth_check", {}, "Did you mean 'health_check'?"),
         ("backup_repo", {}, "'backup_alone' is the workflow that consists of it"),
     ],

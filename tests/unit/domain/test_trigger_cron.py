@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from mahavishnu_sched_mcp.domain.cron import normalise
 from mahavishnu_sched_mcp.domain.trigger import CronTrigger, Gap, Trigger, TriggerRequest
+from mahavishnu_sched_mcp.errors import InvalidTriggerError
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -92,6 +94,11 @@ def test_an_expression_is_kept_as_five_fields(alias: str, fields: str) -> None:
         ("0 9-17 * * mon-fri", "every hour, between 09:00 and 17:00, Monday through Friday"),
         ("0 9 13 * 5", "at 09:00, on day 13 of the month, or on Friday, Europe/Paris"),
         ("0 9 */2 * 5", "at 09:00, every 2 days, and only on Friday, Europe/Paris"),
+        ("0 9 13 * 1-5", "at 09:00, on day 13 of the month, or Monday through Friday, Europe"),
+        ("0 9 * * 0,7", "at 09:00, only on Sunday, Europe/Paris"),
+        ("0 9 * * sun,7,mon,1", "at 09:00, only on Sunday and Monday, Europe/Paris"),
+        ("0 9 * * 0-7", "at 09:00, Sunday through Saturday, Europe/Paris"),
+        ("0 9 * * 5-7", "at 09:00, Friday through Sunday, Europe/Paris"),
     ],
 )
 def test_a_cron_is_said_in_words_with_its_zone(expression: str, words: str) -> None:
@@ -100,6 +107,59 @@ def test_a_cron_is_said_in_words_with_its_zone(expression: str, words: str) -> N
 
     assert trigger.in_words().startswith(words)
     assert trigger.in_words().endswith(f", {trigger.zone}")
+
+
+@pytest.mark.parametrize(
+    ("expression", "extra"),
+    [
+        ("0 0 * * FRI#2", "'#' is not part of cron"),
+        ("0 0 * * mon#1", "'#' is not part of cron"),
+        ("0 0 * jan#1 *", "'#' is not part of cron"),
+        ("0 0 * * 5#2", "'#' is not part of cron"),
+        ("0 0 * * friL", "'L' is not part of cron"),
+        ("0 0 * * 5L", "'L' is not part of cron"),
+        ("0 0 L * *", "'L' is not part of cron"),
+        ("0 0 15W * *", "'W' is not part of cron"),
+        ("0 0 LW * *", "'L' and 'W' are not part of cron"),
+        ("0 0 ? * *", "'?' is not part of cron"),
+    ],
+)
+def test_the_signs_of_other_crons_are_refused_by_name(expression: str, extra: str) -> None:
+    """The refusal shows the expression as given, names the sign and guesses no misspelt day."""
+    with pytest.raises(InvalidTriggerError) as caught:
+        normalise(expression)
+
+    assert extra in caught.value.hint
+    assert f"Cron '{expression}'" in caught.value.message
+    assert "Did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("expression", "mends"),
+    [
+        ("0 0 * * 1/2", ("1-7/2", "*/2")),
+        ("0 0 * * MON/2", ("1-7/2", "*/2")),
+        ("5/15 * * * *", ("5-59/15", "*/15")),
+        ("0 0 1-5,9/2 * *", ("9-31/2", "*/2")),
+        ("0 0 1 feb/3 *", ("2-12/3", "*/3")),
+    ],
+)
+def test_a_step_without_a_range_is_refused(expression: str, mends: tuple[str, str]) -> None:
+    """Vixie cron steps through a range or a star; both mends are accepted as they stand."""
+    with pytest.raises(InvalidTriggerError) as caught:
+        normalise(expression)
+
+    for mend in mends:
+        assert f"'{mend}'" in caught.value.hint
+        fields = [mend if "/" in field else field for field in expression.split()]
+        assert normalise(" ".join(fields))
+
+
+@pytest.mark.parametrize("expression", ["0 0 * * FRY", "0 0 30 FEB *", "@Dayly", "0 2 * JAN"])
+def test_a_refused_cron_is_shown_as_it_was_given(expression: str) -> None:
+    """The caller finds again what it wrote, capitals and all."""
+    with pytest.raises(InvalidTriggerError, match=rf"'{expression.replace('*', '[*]')}'"):
+        normalise(expression)
 
 
 @pytest.mark.parametrize(
