@@ -13,7 +13,9 @@ import io
 import logging
 import os
 import select
+import sys
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO, cast
 
 import structlog
@@ -21,7 +23,7 @@ import structlog
 from mahavishnu_sched_mcp.errors import SettingsError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping
+    from collections.abc import Iterator, Mapping, MutableMapping
     from typing import Any
 
     from structlog.typing import Processor
@@ -66,6 +68,10 @@ class LogSink(io.TextIOBase):
         """Say that this stream takes text."""
         return True
 
+    def fileno(self) -> int:
+        """Give the open file, for a child process to write to."""
+        return self._descriptor
+
     def isatty(self) -> bool:
         """Whether a person looks at the other end."""
         return os.isatty(self._descriptor)
@@ -87,6 +93,16 @@ class LogSink(io.TextIOBase):
 
     def flush(self) -> None:
         """Do nothing: waiting for the reader is what this stream avoids."""
+
+    @contextmanager
+    def standing_in(self) -> Iterator[None]:
+        """Take what is printed, too: stdout and stderr of Python are this stream meanwhile."""
+        before = sys.stdout, sys.stderr
+        sys.stdout = sys.stderr = cast("TextIO", self)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
 
     def drain(self, *, timeout_seconds: float) -> bool:
         """Wait until all is written, at most this long; say whether it is."""
@@ -164,6 +180,20 @@ def configure_logging(
     return sink
 
 
+def adopt_loggers() -> None:
+    """Send what libraries log through our own handler only.
+
+    Call it once more when all libraries are imported: some give their loggers handlers of
+    their own while they load, which wait for a reader.
+    """
+    number = logging.getLogger().level
+    for name in _NOISY:
+        noisy = logging.getLogger(name)
+        noisy.handlers.clear()
+        noisy.propagate = True
+        noisy.setLevel(max(number, logging.WARNING))
+
+
 def render_line(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
     """Write an event for people: time, level, event, then `key=value`, traceback below.
 
@@ -191,11 +221,7 @@ def _configure_standard_library(
     root.handlers[:] = [handler]
     root.setLevel(number)
     logging.captureWarnings(capture=True)
-    for name in _NOISY:
-        noisy = logging.getLogger(name)
-        noisy.handlers.clear()  # some bring their own, which wait for the reader
-        noisy.propagate = True
-        noisy.setLevel(max(number, logging.WARNING))
+    adopt_loggers()
 
 
 def _level_number(name: str) -> int:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator
 
+    from mahavishnu_sched_mcp.log import LogSink
     from mahavishnu_sched_mcp.scheduler import MahavishnuScheduler
+    from mahavishnu_sched_mcp.server.wire import Wire
 
 _LOG_SECONDS = 0.1
 """The last log lines get so long to be written before the process ends."""
@@ -29,6 +31,11 @@ def run(options: argparse.Namespace) -> int:
     """
     wire = claim_wire()
     log = configure_logging(environ=os.environ)
+    with log.standing_in():  # what a task or a library prints may not wait for a reader either
+        return _serve(options, wire=wire, log=log)
+
+
+def _serve(options: argparse.Namespace, *, wire: Wire, log: LogSink) -> int:
     # Imported after stdout is the protocol's alone: a library may print while it loads.
     from mahavishnu_sched_mcp.app import MahavishnuApp  # noqa: PLC0415
     from mahavishnu_sched_mcp.server.factory import create_server  # noqa: PLC0415

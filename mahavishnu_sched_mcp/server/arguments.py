@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, WithJsonSchema
 
 from mahavishnu_sched_mcp.domain.job import ID_PATTERN
-from mahavishnu_sched_mcp.domain.policy import Policies
+from mahavishnu_sched_mcp.domain.policy import LONGEST_SECONDS, Policies
 from mahavishnu_sched_mcp.domain.trigger import TriggerRequest
 from mahavishnu_sched_mcp.domain.value import JsonObject
 from mahavishnu_sched_mcp.server.errors import explain_arguments
@@ -16,23 +16,26 @@ TRIGGER_FIELDS = (
     "interval: weeks to seconds add up; cron: 5 fields, timezone; date: run_at or in_seconds"
 )
 TRIGGER_EXAMPLES = (
-    '{"type": "interval", "hours": 1}, {"type": "cron", "expression", "timezone"} or '
-    '{"type": "date", "run_at"}; fields as in schedule_internal_task'
+    '{"type":"interval","hours":1}, {"type":"cron","expression","timezone"} or '
+    '{"type":"date","run_at"}; see schedule_internal_task'
 )
 """All but the first tool list no fields (budget of tools/list)."""
+
+LONGEST_TEXT = 500
+"""Characters of a name, a note and a description; the scheduler's own limit."""
 
 ListedTrigger = Annotated[TriggerRequest, Field(description=TRIGGER_FIELDS)]
 UnlistedTrigger = Annotated[
     TriggerRequest, WithJsonSchema({"type": "object", "description": TRIGGER_EXAMPLES})
 ]
 IdArgument = Annotated[str | None, Field(pattern=ID_PATTERN, description="Default: derived")]
-NameArgument = Annotated[str | None, Field(max_length=200)]
+NameArgument = Annotated[str | None, Field(max_length=LONGEST_TEXT)]
 KeyArgument = Annotated[
     str | None, Field(min_length=1, max_length=200, description="Makes a retry safe")
 ]
 TagsArgument = Annotated[list[str], Field(max_length=20)]
 TagArgument = Annotated[str | None, Field(description="All jobs with this tag")]
-NoteArgument = Annotated[str | None, Field(max_length=1000)]
+NoteArgument = Annotated[str | None, Field(max_length=LONGEST_TEXT)]
 ReplaceArgument = Annotated[bool, Field(description="Redefine the id's job")]
 JobIdArgument = Annotated[str, Field(description="<engine>:<id>, from list_jobs")]
 RunIdArgument = Annotated[str, Field(min_length=1, max_length=200)]
@@ -61,15 +64,18 @@ OverlapName = Literal["skip", "queue_one", "queue_all", "cancel_previous", "allo
 InterruptName = Literal["rerun", "hold"]
 
 MissedArgument = Annotated[MissedName, Field(description="Due while no server ran")]
-WindowArgument = Annotated[int, Field(ge=10, description="For run_all")]
+WindowArgument = Annotated[
+    int,
+    Field(ge=10, le=LONGEST_SECONDS, description="Older missed fires are not made up"),
+]
 OverlapArgument = Annotated[OverlapName, Field(description="Due while still running")]
-TimeoutArgument = Annotated[float | None, Field(gt=0)]
+TimeoutArgument = Annotated[float | None, Field(gt=0, le=LONGEST_SECONDS)]
 AttemptsArgument = Annotated[int, Field(ge=1, le=100)]
-BackoffArgument = Annotated[float, Field(ge=0, description="Before the next attempt")]
+BackoffArgument = Annotated[float, Field(ge=0, le=86400, description="Before the next attempt")]
 InterruptArgument = Annotated[
     InterruptName | None, Field(description="Server died in a run; default by task")
 ]
-MaxRunsArgument = Annotated[int | None, Field(ge=1, description="Then complete")]
+MaxRunsArgument = Annotated[int | None, Field(ge=1, le=1_000_000, description="Then complete")]
 ExpiryArgument = Annotated[str | None, Field(description="RFC 3339")]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from fastmcp.server.middleware import Middleware
 from pydantic import ValidationError as PydanticError
 
 from mahavishnu_sched_mcp.domain.characteristics import TaskCharacteristics
+from mahavishnu_sched_mcp.domain.job import ID_PATTERN
 from mahavishnu_sched_mcp.domain.trigger import TriggerRequest
 from mahavishnu_sched_mcp.errors import InvalidArgumentsError, InvalidTriggerError, SchedulerError
 from mahavishnu_sched_mcp.errors import nearest as nearest_name
@@ -37,6 +39,10 @@ INTERNAL_TEXT = (
 SHOWN_PROBLEMS = 3
 """An agent mends a few arguments at a time; the rest would only push them out of sight."""
 
+_CONFIG_HINT = (
+    "Give one of cron, interval_seconds and rrule, such as "
+    '"schedule_config": {"cron": "0 2 * * 1-5", "timezone": "UTC"}.'
+)
 _TRIGGER_ARGUMENTS = frozenset({"trigger", "schedule_config"})
 _FIELDS = {
     "trigger": tuple(TriggerRequest.model_fields),
@@ -102,6 +108,8 @@ def explain_arguments(
     sentences = [_sentence(problem, known=known) for problem in problems[:SHOWN_PROBLEMS]]
     if len(problems) > SHOWN_PROBLEMS:
         sentences.append(f"{len(problems) - SHOWN_PROBLEMS} more after these.")
+    if under == {"schedule_config"}:
+        return InvalidTriggerError(" ".join(sentences), hint=_CONFIG_HINT)
     if under and under <= _TRIGGER_ARGUMENTS:
         hint = "Try it with preview_schedule before committing."
         return InvalidTriggerError(" ".join(sentences), hint=hint)
@@ -176,7 +184,15 @@ def _sentence(problem: ErrorDetails, *, known: Collection[str]) -> str:
         expected = str(context.get("expected", ""))
         near = nearest_name(str(problem.get("input")), _quoted(expected))
         return f"{label} is {value}; allowed: {expected}. {near}".strip()
+    if context.get("pattern") == ID_PATTERN:
+        allowed = "1 to 64 of a-z, 0-9, '.', '_' and '-' are allowed, a letter or digit first"
+        return f"{label} is {value}; {allowed}. Use '{_as_id(str(problem['input']))}'."
     return f"{label} is {value}; {_lowered(problem['msg'])}."
+
+
+def _as_id(text: str) -> str:
+    """Propose the nearest id."""
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:64].rstrip("-._") or "my-job"
 
 
 def _suggestion(problem: ErrorDetails, *, known: Collection[str]) -> str:

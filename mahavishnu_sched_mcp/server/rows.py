@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mahavishnu_sched_mcp.server.text import clean_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import tzinfo
 
     from mahavishnu_sched_mcp.domain.value import JsonObject
 
-ROW_LENGTH = 140
+ROW_LENGTH = 146
 """The most characters of a line: 200 jobs stay under 30,000."""
 
 _WORDS_LENGTH = 40
-_LEAST_LENGTH = 8
+_TARGET_LENGTH = 40
+_BETWEEN = " | "
 
 
 def job_rows(view: JsonObject) -> str:
@@ -40,17 +43,36 @@ def catalog_rows(view: JsonObject) -> str:
 
 
 def _job_row(job: Mapping[str, Any]) -> str:
-    """Write id, state, next fire and last outcome whole; words and target get what is left."""
-    following = job["next_run_at"] or "-"
+    """Write id, target, state, schedule, next fire and last outcome.
+
+    Where it gets long the next fire is told shorter, then the words go, then the target is cut.
+    """
     last = (job["last_run"] or {}).get("state", "-")
-    fixed = [str(job["job_id"]), str(job["state"]), f"next {following}", f"last {last}"]
-    room = ROW_LENGTH - sum(len(part) + 3 for part in fixed)
+    following = _instant(job["next_run_at"])
+    target = clean_line(job["target"])
+    room = _room(job["job_id"], job["state"], f"next {following}", f"last {last}")
+    if room < min(len(target), _TARGET_LENGTH):
+        following = _instant(job["next_run_at"], zone=UTC)
+        room = _room(job["job_id"], job["state"], f"next {following}", f"last {last}")
+    target = clean_line(target, length=max(1, min(room, _TARGET_LENGTH)))
+    room -= len(target) + len(_BETWEEN)
     words = clean_line(job["schedule_in_words"], length=max(0, min(room, _WORDS_LENGTH)))
-    parts = [*fixed[:2], words, *fixed[2:]] if words else fixed
-    room -= len(words) + 3
-    if job["target"] not in job["job_id"] and room >= _LEAST_LENGTH:
-        parts.append(clean_line(job["target"], length=room))
-    return _row(parts)
+    return _row([job["job_id"], target, job["state"], words, f"next {following}", f"last {last}"])
+
+
+def _room(*parts: str) -> int:
+    """Give what a line has left beside these parts."""
+    return ROW_LENGTH - sum(len(part) + len(_BETWEEN) for part in parts)
+
+
+def _instant(text: str | None, *, zone: tzinfo | None = None) -> str:
+    """Write an instant to the second; UTC as Z."""
+    if text is None:
+        return "-"
+    instant = datetime.fromisoformat(text)
+    if zone is not None:
+        instant = instant.astimezone(zone)
+    return instant.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _run_row(run: Mapping[str, Any]) -> str:
@@ -101,4 +123,4 @@ def _tail(view: Mapping[str, Any], noun: str) -> str:
 
 
 def _row(parts: Iterable[object]) -> str:
-    return clean_line(" | ".join(str(part) for part in parts if part), length=ROW_LENGTH)
+    return clean_line(_BETWEEN.join(str(part) for part in parts if part), length=ROW_LENGTH)

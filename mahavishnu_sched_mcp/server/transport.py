@@ -9,11 +9,14 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+import fastmcp
 import structlog
 from fastmcp.server.context import reset_transport, set_transport
 from mcp.server.stdio import stdio_server
 
-from mahavishnu_sched_mcp.server.wire import OpenCalls, Wire, claim_wire
+from mahavishnu_sched_mcp.log import adopt_loggers
+from mahavishnu_sched_mcp.server.lines import OpenCalls, screened_wire
+from mahavishnu_sched_mcp.server.wire import Wire, claim_wire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -62,8 +65,19 @@ def serve_stdio(
         SchedulerError: the start failed before the first message; nothing was served.
     """
     claimed = wire or claim_wire()
+    _take_over_logs()
     ending = _Ending(stop=stop, stop_seconds=stop_seconds)
     asyncio.run(_serve(server, claimed, ending=ending, drain_logs=drain_logs or sys.stderr.flush))
+
+
+def _take_over_logs() -> None:
+    """Leave logging to ours, for good.
+
+    FastMCP gave its loggers handlers when it was imported, after `configure_logging`; they
+    write to stderr themselves, which waits for ever where the client never reads it.
+    """
+    fastmcp.settings.log_enabled = False  # or it would put them back
+    adopt_loggers()
 
 
 async def _serve(
@@ -101,7 +115,7 @@ async def _exchange(server: FastMCP[Any], wire: Wire, *, ending: _Ending) -> Non
     try:
         async with server._lifespan_manager():  # noqa: SLF001 - as run_stdio_async does
             ending.has_begun_serving = True
-            lines = wire.counted(at_end=ending.finish_input)
+            lines = screened_wire(wire, at_end=ending.finish_input)
             try:
                 async with stdio_server(lines.input, lines.output) as (incoming, outgoing):
                     await core.run(incoming, outgoing, core.create_initialization_options())

@@ -96,7 +96,43 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"flow_name": "a", "schedule_config": "0 2 * * *"},
         (
             "[invalid_trigger] Argument 'schedule_config' is \"0 2 * * *\"; input should be an "
-            "object. Try it with preview_schedule before committing."
+            "object. Give one of cron, interval_seconds and rrule, such as "
+            '"schedule_config": {"cron": "0 2 * * 1-5", "timezone": "UTC"}.'
+        ),
+    ),
+    (
+        "schedule_deployment",
+        {"flow_name": "a"},
+        (
+            "[invalid_trigger] Argument 'schedule_config' is missing. "
+            "Give one of cron, interval_seconds and rrule, such as "
+            '"schedule_config": {"cron": "0 2 * * 1-5", "timezone": "UTC"}.'
+        ),
+    ),
+    (
+        "enqueue_workflow",
+        {"workflow_key": "a", "id": "My Nightly.Job!"},
+        (
+            "[invalid_arguments] Argument 'id' is \"My Nightly.Job!\"; 1 to 64 of a-z, 0-9, '.', "
+            "'_' and '-' are allowed, a letter or digit first. Use 'my-nightly.job'. "
+            "Correct it and call enqueue_workflow again."
+        ),
+    ),
+    (
+        "schedule_deployment",
+        {"flow_name": "a", "schedule_config": {"cron": "0 2 * * *"}, "name": "???"},
+        (
+            "[invalid_arguments] Argument 'name' is \"???\"; 1 to 64 of a-z, 0-9, '.', "
+            "'_' and '-' are allowed, a letter or digit first. Use 'my-job'. "
+            "Correct it and call schedule_deployment again."
+        ),
+    ),
+    (
+        "update_job",
+        {"job_id": "a", "note": "n" * 501},
+        (
+            f"[invalid_arguments] Argument 'note' is \"{'n' * 58}…; string should have at most "
+            "500 characters. Correct it and call update_job again."
         ),
     ),
     (

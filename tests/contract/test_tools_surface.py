@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastmcp import Client
+from pydantic import ValidationError
 
+from mahavishnu_sched_mcp.domain.policy import Policies
 from mahavishnu_sched_mcp.domain.trigger import TriggerRequest
+from mahavishnu_sched_mcp.errors import InvalidArgumentsError
+from mahavishnu_sched_mcp.scheduler.checks import check_texts
 from mahavishnu_sched_mcp.server.arguments import TRIGGER_FIELDS
 from mahavishnu_sched_mcp.server.factory import INSTRUCTIONS, TOOL_ORDER, declarations
 from tests.unit.server.recording import RecordingScheduler, a_server
@@ -20,6 +24,13 @@ if TYPE_CHECKING:
 
 BUDGET = 24_000
 """Characters of tools/list, about 6,000 tokens: the contract's limit."""
+
+BOUNDS = {
+    "catchup_window_seconds": 31_622_400,
+    "timeout_seconds": 31_622_400,
+    "retry_backoff_seconds": 86_400,
+    "max_runs": 1_000_000,
+}
 
 READING = {
     "classify_task",
@@ -143,6 +154,34 @@ async def test_defaults_and_required_arguments_are_the_contracts(
 
     assert {name: defaults for name, defaults in found.items() if defaults} == DEFAULTS
     assert {name: names for name, names in required.items() if names} == REQUIRED
+
+
+async def test_policies_have_the_upper_bounds_of_the_domain(tools: list[dict[str, Any]]) -> None:
+    """A window or a period of centuries is a slip; the listing says what is allowed."""
+    listed = tools[0]["inputSchema"]["properties"]
+
+    assert {name: listed[name]["maximum"] for name in BOUNDS} == BOUNDS
+    for name, most in BOUNDS.items():
+        Policies.model_validate({name: most})
+        with pytest.raises(ValidationError):
+            Policies.model_validate({name: most + 1})
+
+
+@pytest.mark.parametrize("length", [500, 501])
+@pytest.mark.parametrize("argument", ["name", "note"])
+async def test_names_and_notes_have_the_schedulers_limit(argument: str, length: int) -> None:
+    """The argument check never refuses what the scheduler takes, nor the other way round."""
+    text = "x" * length
+    async with Client(a_server(RecordingScheduler())) as client:
+        arguments = {"job_id": "apscheduler:a", argument: text}
+        result = await client.call_tool("update_job", arguments, raise_on_error=False)
+
+    try:
+        check_texts({argument: text}, tags=())
+    except InvalidArgumentsError:
+        assert result.is_error
+    else:
+        assert not result.is_error
 
 
 async def test_schemas_stand_alone_and_are_closed(tools: list[dict[str, Any]]) -> None:

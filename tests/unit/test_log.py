@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 from mahavishnu_sched_mcp.errors import SettingsError
-from mahavishnu_sched_mcp.log import LogSink, configure_logging, render_line
+from mahavishnu_sched_mcp.log import LogSink, adopt_loggers, configure_logging, render_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,6 +122,40 @@ def test_noisy_libraries_stay_at_warning(pipe: Pipe) -> None:
     structlog.get_logger().debug("job_armed")
 
     assert [event["event"] for event in events_of(pipe, sink)] == ["heard once", "job_armed"]
+
+
+@pytest.mark.usefixtures("untouched_logging")
+def test_loggers_that_a_library_took_are_taken_back(pipe: Pipe) -> None:
+    """FastMCP gives its logger handlers while it loads; those would wait for a reader."""
+    sink = configure_logging(descriptor=pipe.writer)
+    theirs = logging.getLogger("fastmcp")
+    other, otherwise = os.pipe()
+    with os.fdopen(otherwise, "w") as stream:
+        theirs.addHandler(logging.StreamHandler(stream))
+        theirs.propagate = False
+
+        adopt_loggers()
+        logging.getLogger("fastmcp.server.server").warning("heard once")
+    with os.fdopen(other) as unheard:
+        assert unheard.read() == ""
+
+    assert [event["event"] for event in events_of(pipe, sink)] == ["heard once"]
+
+
+def test_what_is_printed_goes_through_the_sink(pipe: Pipe) -> None:
+    """A task that prints to a client which never reads waits for nobody."""
+    before = sys.stdout, sys.stderr
+    sink = LogSink(pipe.writer)
+
+    with sink.standing_in():
+        print("to stdout")  # noqa: T201 - the very thing under test
+        print("to stderr", file=sys.stderr)  # noqa: T201 - the very thing under test
+        descriptor = sys.stderr.fileno()
+
+    assert sink.drain(timeout_seconds=DEADLINE_SECONDS)
+    assert descriptor == pipe.writer
+    assert pipe.read_all().splitlines() == ["to stdout", "to stderr"]
+    assert (sys.stdout, sys.stderr) == before
 
 
 @pytest.mark.usefixtures("untouched_logging")

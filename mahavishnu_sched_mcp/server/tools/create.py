@@ -11,6 +11,7 @@ from mahavishnu_sched_mcp.domain.job import ID_PATTERN
 from mahavishnu_sched_mcp.domain.value import JsonObject
 from mahavishnu_sched_mcp.server import schemas
 from mahavishnu_sched_mcp.server.arguments import (
+    LONGEST_TEXT,
     TRIGGER_EXAMPLES,
     AttemptsArgument,
     BackoffArgument,
@@ -170,7 +171,7 @@ async def schedule_deployment(
     ] = None,
     parameters: Annotated[JsonObject, Field(description="By the flow's params_schema")] = {},  # noqa: B006 - never changed; shown as the default
     work_pool_name: str | None = None,
-    description: Annotated[str | None, Field(max_length=1000)] = None,
+    description: Annotated[str | None, Field(max_length=LONGEST_TEXT)] = None,
     tags: TagsArgument = [],  # noqa: B006 - never changed; shown as the default
     paused: bool = False,
     concurrency_limit: Annotated[int | None, Field(ge=1, description="Runs at once")] = None,

@@ -21,6 +21,7 @@ from mahavishnu_sched_mcp.server.arguments import (
     KeyArgument,
     LimitArgument,
     MissedName,
+    NameArgument,
     NoteArgument,
     OverlapName,
     TagArgument,
@@ -93,7 +94,7 @@ async def update_job(
     params: Annotated[
         JsonObject | None, Field(description="All of them: task, context or flow arguments")
     ] = None,
-    name: Annotated[str | None, Field(max_length=200)] = None,
+    name: NameArgument = None,
     tags: Annotated[list[str] | None, Field(max_length=20)] = None,
     note: NoteArgument = None,
     missed_policy: MissedName | None = None,
@@ -110,7 +111,7 @@ async def update_job(
     retry_delay_seconds: float | None = None,
     call: Call = CALL,
 ) -> ToolResult:
-    """Change a job's trigger, params or policies; what is left out stays.
+    """Change a job's trigger, params or policies; left out or null stays as it is.
 
     Another target needs a new job. To hold it: pause_job. The last three: Prefect only.
     Returns the job; check next_run_at.
@@ -174,9 +175,9 @@ async def resume_job(
 
 
 async def cancel_job(*, job_id: JobIdArgument, call: Call = CALL) -> ToolResult:
-    """End a job at once: it never fires again; its past runs stay.
+    """End a job at once: it never fires again; a run already going is left to finish.
 
-    For a while: pause_job. One run: cancel_run. Returns the job, state cancelled.
+    To stop that run: cancel_run. For a while: pause_job. Returns the job, state cancelled.
     Example: {"job_id": "oneiric:nightly"}
     """
     return answer(job_view(await call.scheduler.cancel_job(job_id)))

@@ -68,7 +68,7 @@ def a_job(
             trigger_requested=None if request is None else request.as_requested(),
             policies=changes.pop("policies", Policies()),
         ),
-        "name": target,
+        "name": job_id.partition(":")[2],
         "state": JobState.ACTIVE,
         "trigger": trigger,
         "next_run_at": None if trigger is None else trigger.next_after(NOON),
@@ -103,7 +103,7 @@ def a_run(run_id: str = "run-1", **changes: Any) -> Run:
 
 def a_creation(**changes: Any) -> Creation:
     """Make the answer to a creating call."""
-    engine = {"backend": "apscheduler", "provider": None, "durable": True}
+    engine = {"backend": "apscheduler", "durable": True}
     values: dict[str, Any] = {
         "job": a_job(),
         "outcome": "created",

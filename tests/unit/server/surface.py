@@ -136,7 +136,9 @@ def _shapes_section() -> str:
     notes = (
         "# Full shapes\n\n"
         "`nodes`, `reference` and `cancel_requested` stand in a run, `paused_until` in a job, only "
-        "where there is something to say. `run_id` stands in a creation without trigger only. A "
+        "where there is something to say. `run_id` stands in a creation without trigger only. "
+        "`requested` and `granted` have `queue_provider` too where the engine is oneiric. A job "
+        "has its id for a name where none was given. A "
         'job in `list_jobs(detail="brief")` has `job_id`, `target`, `state`, '
         "`schedule_in_words`, `next_run_at` and `last_run.state`.\n"
     )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from mahavishnu_sched_mcp.domain.job import LastRun
 from mahavishnu_sched_mcp.domain.run import RunState
 from mahavishnu_sched_mcp.server.rows import ROW_LENGTH, catalog_rows, job_rows, run_rows
 from mahavishnu_sched_mcp.server.views import brief_job_view, catalog_view, run_view
-from tests.unit.server.recording import PARIS_NIGHTS, a_catalog_page, a_job, a_run
+from tests.unit.server.recording import NOON, PARIS_NIGHTS, a_catalog_page, a_job, a_run
 
 
 def a_job_page(**changes: Any) -> dict[str, Any]:
@@ -17,33 +20,62 @@ def a_job_page(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_job_is_one_line_with_what_matters() -> None:
-    """Id, state, schedule, next fire, last outcome, and the target where the id hides it."""
+    """Id, target, state, schedule, next fire and last outcome."""
     page = a_job_page(job_id="apscheduler:often")
 
     assert job_rows(page).splitlines() == [
         (
-            "apscheduler:often | active | every 30 seconds | next 2026-12-01T12:00:30+00:00 "
-            "| last succeeded | health_check"
+            "apscheduler:often | health_check | active | every 30 seconds "
+            "| next 2026-12-01T12:00:30Z | last succeeded"
         ),
         "total 1 jobs",
     ]
 
 
-def test_a_target_that_the_id_tells_is_not_repeated() -> None:
-    """Nothing is said twice."""
-    (row, _) = job_rows(a_job_page(job_id="apscheduler:health_check-1")).splitlines()
-
-    assert not row.endswith("| health_check")
-
-
-def test_the_longest_job_fits_its_line_and_keeps_its_id() -> None:
-    """Words and target give way, the id never does."""
+def test_the_longest_job_fits_its_line_and_keeps_its_target() -> None:
+    """The next fire is told shorter and the words give way; the id stays whole."""
     job_id = f"apscheduler:{'x' * 64}"
-    (row, _) = job_rows(a_job_page(job_id=job_id, request=PARIS_NIGHTS)).splitlines()
+    page = a_job_page(job_id=job_id, target="bundle_repository", request=PARIS_NIGHTS)
+
+    (row, _) = job_rows(page).splitlines()
 
     assert len(row) <= ROW_LENGTH
-    assert row.startswith(f"{job_id} | active")
-    assert "next 2026-12-02T02:00:00+01:00 | last succeeded" in row
+    assert row.startswith(f"{job_id} | bundle_r")
+    assert row.endswith("… | active | next 2026-12-02T01:00:00Z | last succeeded")
+
+
+def test_a_next_fire_in_another_zone_is_told_in_it_without_milliseconds() -> None:
+    """Where there is room nobody has to convert."""
+    page = a_job_page(request=PARIS_NIGHTS)
+    page["jobs"][0]["next_run_at"] = "2026-12-02T02:00:00.123+01:00"
+
+    assert "| next 2026-12-02T02:00:00+01:00 |" in job_rows(page)
+
+
+@pytest.mark.parametrize("target_length", [1, 8, 64])
+@pytest.mark.parametrize("id_length", [1, 30, 50, 64])
+def test_two_hundred_jobs_stay_small_and_each_names_its_target(
+    id_length: int, target_length: int
+) -> None:
+    """The contract's limit holds for the longest ids, targets, states and words."""
+    job = brief_job_view(
+        a_job(
+            job_id=f"apscheduler:{'x' * id_length}",
+            target="t" * target_length,
+            request=PARIS_NIGHTS,
+            last_run=LastRun(run_id="r", state=RunState.INTERRUPTED, finished_at=NOON),
+        )
+    )
+    job["schedule_in_words"] = "at 02:00, " * 20
+    engines = {name: {"state": "unavailable"} for name in ("apscheduler", "oneiric", "prefect")}
+    page = {"jobs": [job] * 200, "total": 10_000, "next_cursor": "c" * 80, "engines": engines}
+
+    text = job_rows(page)
+
+    assert len(text) < 30_000
+    for row in text.splitlines()[:200]:
+        assert row.split(" | ")[1].startswith("t")
+        assert row.endswith("| last interrupted")
 
 
 def test_a_job_that_never_ran_and_will_not_fire_shows_dashes() -> None:
