@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -30,14 +33,17 @@ from mahavishnu_sched_mcp.server import views
 from mahavishnu_sched_mcp.settings import load_settings
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterable
     from enum import StrEnum
 
     from rich.console import RenderableType
 
+    from mahavishnu_sched_mcp.settings import Settings
+
 FINE, WRONG_USAGE = 0, 2
 MOST_ROWS = 200
+LEDGER_NAME = "ledger.db"
+NO_LEDGER = "No ledger yet: nothing was ever scheduled here."
 WIDTH_ELSEWHERE = 160
 """Columns where no terminal says how many there are: ids stay whole in a file or a pipe."""
 
@@ -51,16 +57,22 @@ def run(options: argparse.Namespace) -> int:
     """
     configure_logging(environ=os.environ)
     settings = load_settings(config=options.config, data_dir=options.data_dir, environ=os.environ)
-    app = MahavishnuApp(settings, config_path=options.config)
     ask, show = _QUESTIONS[options.command]
+    is_new = options.command in _OF_LEDGER and not (settings.data_path / LEDGER_NAME).exists()
     try:
-        view = asyncio.run(_answered(app, ask, options))
+        if is_new:
+            view = _answered_anew(settings, ask, options)
+        else:
+            app = MahavishnuApp(settings, config_path=options.config)
+            view = asyncio.run(_answered(app, ask, options))
     except (InvalidArgumentsError, InvalidTriggerError) as error:
         print(f"[{error.code}] {error}", file=sys.stderr)
         return WRONG_USAGE
+    if is_new:
+        print(NO_LEDGER, file=sys.stderr if options.json else sys.stdout)
     if options.json:
         print(json.dumps(view, indent=2, ensure_ascii=False))
-    else:
+    elif not is_new:
         width = None if sys.stdout.isatty() else WIDTH_ELSEWHERE
         Console(width=width, highlight=False).print(*show(view), sep="\n")
     return FINE
@@ -72,11 +84,23 @@ type Show = Callable[[JsonObject], Iterable[RenderableType]]
 
 async def _answered(app: MahavishnuApp, ask: Question, options: argparse.Namespace) -> JsonObject:
     """Ask beside the servers of the data dir, without ever taking their place."""
+    if options.command not in _OF_LEDGER:
+        return await ask(app.scheduler, options)
     await app.scheduler.start(lead=False)
     try:
         return await ask(app.scheduler, options)
     finally:
         await app.stop_scheduler(drain=0)
+
+
+def _answered_anew(settings: Settings, ask: Question, options: argparse.Namespace) -> JsonObject:
+    """Ask where no server ever ran: looking makes no ledger, so a folder for the moment has it."""
+    with tempfile.TemporaryDirectory() as folder:
+        app = MahavishnuApp(
+            settings.model_copy(update={"data_dir": Path(folder)}), config_path=options.config
+        )
+        everything = argparse.Namespace(**(vars(options) | {"job_id": None}))
+        return asyncio.run(_answered(app, ask, everything))
 
 
 async def _ask_jobs(scheduler: MahavishnuScheduler, options: argparse.Namespace) -> JsonObject:
@@ -151,6 +175,9 @@ def _named[State: StrEnum](states: type[State], name: str | None) -> State | Non
         raise InvalidArgumentsError(msg, hint=mend)
     return states(name)
 
+
+_OF_LEDGER = frozenset({"jobs", "runs", "status"})
+"""The others ask the settings and the clock only."""
 
 _QUESTIONS: dict[str, tuple[Question, Show]] = {
     "jobs": (_ask_jobs, tables.show_jobs),

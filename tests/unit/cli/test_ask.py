@@ -14,6 +14,7 @@ import yaml
 
 from mahavishnu_sched_mcp.app import MahavishnuApp
 from mahavishnu_sched_mcp.cli import run
+from mahavishnu_sched_mcp.cli.ask import NO_LEDGER
 from mahavishnu_sched_mcp.domain.trigger import TriggerRequest
 from mahavishnu_sched_mcp.settings import load_settings
 from tests.factories import NO_CHORES
@@ -202,6 +203,53 @@ def test_an_unknown_job_exits_with_1(place: Path, capsys: pytest.CaptureFixture[
     assert (asked.code, asked.out) == (1, "")
     assert "[job_not_found]" in asked.err
     assert "`jobs` lists them all" in asked.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["jobs"], ["runs"], ["runs", "apscheduler:x"], ["status"], ["catalog"],
+     ["preview", "@daily"], ["classify", "health_check"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_looking_at_a_new_data_dir_leaves_it_empty(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where nothing was ever scheduled that is the answer, and no ledger is made."""
+    tmp_path.chmod(0o700)
+    is_of_ledger = words[0] in {"jobs", "runs", "status"}
+
+    code = run([*words, "--data-dir", str(tmp_path)])
+
+    said = capsys.readouterr().out
+    assert code == 0
+    assert (said == f"{NO_LEDGER}\n") is is_of_ledger
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("jobs", {"jobs": [], "total": 0}),
+        ("runs", {"runs": [], "total": 0}),
+        ("status", {"attention": ["No server leads this data dir: nothing fires now."]}),
+    ],
+)
+def test_for_machines_a_new_data_dir_has_the_usual_shape(
+    command: str,
+    expected: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """JSON is JSON: the sentence goes to stderr."""
+    tmp_path.chmod(0o700)
+
+    code = run([command, "--json", "--data-dir", str(tmp_path)])
+
+    said, noted = capsys.readouterr()
+    view = json.loads(said)
+    assert (code, noted) == (0, f"{NO_LEDGER}\n")
+    assert {name: view[name] for name in expected} == expected
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_wrong_settings_exit_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,10 @@ async def test_a_running_server_is_found_by_its_lock(tmp_path: Path) -> None:
         during = found(settings, "leader")
     after = found(settings, "leader")
 
-    assert [before.ok, during.ok, after.ok] == [False, True, False]
+    assert [before.ok, during.ok, after.ok] == [True, True, True]
+    assert "nothing fires now" in before.detail
+    assert "leads since" in during.detail
+    assert "nothing fires now" in after.detail
     assert "mahavishnu-sched-mcp serve" in after.mend
 
 
@@ -81,14 +84,30 @@ def test_settings_without_effect_are_named(tmp_path: Path) -> None:
     assert "schedulers.fallback" in found(settings, "settings").detail
 
 
-def test_the_command_prints_json_and_fails_where_something_is_wrong(
+def test_a_fresh_installation_is_fine_and_stays_empty(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`doctor --json` is for machines; its exit code says whether all is well."""
+    """No server runs yet: that is told with the way to start one, and is no defect."""
     tmp_path.chmod(0o700)
+
+    code = run(["doctor", "--json", "--data-dir", str(tmp_path)])
+
+    findings = {one["part"]: one for one in json.loads(capsys.readouterr().out)}
+    assert code == 0
+    assert all(one["ok"] for one in findings.values())
+    assert "serve" in findings["leader"]["mend"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_fails_where_something_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The exit code says whether anything has to be mended."""
+    tmp_path.chmod(0o700)
+    (tmp_path / "ledger.db").write_bytes(b"no database at all" * 100)
 
     code = run(["doctor", "--json", "--data-dir", str(tmp_path)])
 
     findings = json.loads(capsys.readouterr().out)
     assert code == 1
-    assert [one["part"] for one in findings if not one["ok"]] == ["leader"]
+    assert [one["part"] for one in findings if not one["ok"]] == ["ledger"]
