@@ -33,7 +33,7 @@ async def classify_task(
     """Say which engine suits a task, why, and the call to make; schedules nothing.
 
     When unsure between the three scheduling tools.
-    Returns {backend, confidence, reasons, next_call}; send next_call as it stands.
+    Returns {backend, confidence, reasons, next_call}; send next_call, its <placeholders> filled in.
     Example: {"task_name": "backup_repo", "description": "bundle a repository nightly"}
     """
     classification = call.scheduler.classify(
