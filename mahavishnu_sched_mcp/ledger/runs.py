@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mahavishnu_sched_mcp.domain.run import Cause, NodeRun, Outcome, Run, RunState
+from mahavishnu_sched_mcp.domain.run import NodeRun, Outcome, Run, RunState
 from mahavishnu_sched_mcp.ledger.database import query, scalar
 from mahavishnu_sched_mcp.ledger.instant import to_micros
 from mahavishnu_sched_mcp.ledger.rows import dump_json, run_of
@@ -257,11 +257,6 @@ def count_since(db: apsw.Connection, since: datetime) -> dict[str, int]:
         (to_micros(since),),
     )
     return {row["state"]: row["n"] for row in rows}
-
-
-def is_schedule_cause(cause: Cause) -> bool:
-    """Whether the schedule made this run (and not a person, an agent or a queue)."""
-    return cause in {Cause.SCHEDULE, Cause.CATCH_UP}
 
 
 def _complete(db: apsw.Connection, row: Row) -> Run:
