@@ -38,11 +38,11 @@ check: $(STAMP) ## Format, lint, types, import contracts, sizes and the fast tes
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 
 .PHONY: test
 test: $(STAMP) ## All tests but the benchmarks
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal
 
 .PHONY: format
 format: $(STAMP) ## Format the code and mend what the linter can
