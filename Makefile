@@ -44,6 +44,10 @@ check: $(STAMP) ## Format, lint, types, import contracts, sizes and the fast tes
 test: $(STAMP) ## All tests but the benchmarks
 	$(BIN)/pytest -n auto --dist worksteal
 
+.PHONY: soak
+soak: $(STAMP) ## The fault tests in full, about half an hour
+	MAHAVISHNU_SOAK=1 $(BIN)/pytest -n auto --dist worksteal tests/faults
+
 .PHONY: format
 format: $(STAMP) ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix-only .

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
+from tests.faults.tally import PROPERTY, is_soak
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from _pytest.terminal import TerminalReporter
 
 
 @pytest.fixture(autouse=True)
@@ -23,3 +27,19 @@ def plain_logging() -> Iterator[None]:
     structlog.reset_defaults()
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Print the figures of all fault tests, also of those that ran in other processes."""
+    lines = [
+        str(value)
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        for name, value in report.user_properties
+        if name == PROPERTY
+    ]
+    if lines:
+        share = "in full" if is_soak() else "a tenth; `make soak` runs them in full"
+        terminalreporter.section(f"faults ({share})")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)

@@ -1,0 +1,1 @@
+"""Faults for real: processes killed and stopped, clocks set, disks full, files damaged."""
