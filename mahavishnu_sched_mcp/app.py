@@ -18,6 +18,7 @@ from mahavishnu_sched_mcp.leadership import Leadership
 from mahavishnu_sched_mcp.ledger import Ledger
 from mahavishnu_sched_mcp.probes import LedgerMetricsProbe, LedgerReminders, LedgerStatusProbe
 from mahavishnu_sched_mcp.runner import Runner
+from mahavishnu_sched_mcp.runner.overlap import Bounds
 from mahavishnu_sched_mcp.runner.work import Mirror, QueueWork
 from mahavishnu_sched_mcp.scheduler import MahavishnuScheduler
 from mahavishnu_sched_mcp.scheduler.admission import Admission
@@ -96,6 +97,7 @@ class MahavishnuApp:
         settings, clock = self.settings, self._clock
         data_dir = settings.data_path
         ledger = Ledger(data_dir / "ledger.db")
+        leadership = Leadership(data_dir / "leader.lock", ledger=ledger, clock=clock)
         enabled = _enabled(settings)
         admission = Admission(
             catalog=self.catalog,
@@ -111,11 +113,16 @@ class MahavishnuApp:
             return known | {name: engine.health() for name, engine in engines.items()}
 
         ports = _ServerPorts(
-            status=LedgerStatusProbe(ledger=ledger, clock=clock, data_dir=data_dir, health=health),
-            metrics=LedgerMetricsProbe(
-                ledger=ledger, clock=clock, ledger_path=data_dir / "ledger.db"
+            status=LedgerStatusProbe(
+                leadership=leadership, clock=clock, data_dir=data_dir, health=health
             ),
-            reminders=LedgerReminders(ledger=ledger, clock=clock),
+            metrics=LedgerMetricsProbe(
+                ledger=ledger,
+                leadership=leadership,
+                clock=clock,
+                ledger_path=data_dir / "ledger.db",
+            ),
+            reminders=LedgerReminders(leadership=leadership, clock=clock),
         )
         self._executor = build_executor(settings, self.registry, ports)
         alarm = ApschedulerAlarmClock(
@@ -123,23 +130,35 @@ class MahavishnuApp:
         )
         runner = Runner(
             ledger=ledger,
+            leadership=leadership,
             executor=self._executor,
             alarm=alarm,
             clock=clock,
             is_idempotent=lambda job: admission.is_idempotent(job.definition),
             slots=settings.limits.max_concurrent_runs,
+            bounds=Bounds(
+                together=settings.limits.max_overlap, queued=settings.limits.max_queued_per_job
+            ),
             grace=timedelta(seconds=settings.schedulers.misfire_grace_seconds),
         )
-        engines |= self._build_engines(enabled, alarm=alarm, runner=runner, ledger=ledger)
+        engines |= self._build_engines(
+            enabled, alarm=alarm, runner=runner, ledger=ledger, leadership=leadership
+        )
 
         def resumed(db: apsw.Connection, job: Job) -> Job:
             return resume(db, job, at=clock.now())
 
         dispatcher = Dispatcher(
-            ledger=ledger, clock=clock, alarm=alarm, engines=engines, runner=runner, resume=resumed
+            ledger=ledger,
+            leadership=leadership,
+            clock=clock,
+            alarm=alarm,
+            engines=engines,
+            runner=runner,
+            resume=resumed,
         )
         lead = Lead(
-            leadership=Leadership(data_dir / "leader.lock", ledger=ledger, clock=clock),
+            leadership=leadership,
             runner=runner,
             dispatcher=dispatcher,
             engines=engines,
@@ -168,6 +187,7 @@ class MahavishnuApp:
         alarm: ApschedulerAlarmClock,
         runner: Runner,
         ledger: Ledger,
+        leadership: Leadership,
     ) -> dict[Backend, SchedulerBackend]:
         settings, clock = self.settings, self._clock
         engines: dict[Backend, SchedulerBackend] = {}
@@ -177,7 +197,13 @@ class MahavishnuApp:
             engines[Backend.ONEIRIC] = OneiricBackend(
                 workflows=self.catalog.workflows,
                 tasks=self.catalog.tasks,
-                work=QueueWork(runner=runner, ledger=ledger, executor=self._executor, clock=clock),
+                work=QueueWork(
+                    runner=runner,
+                    leadership=leadership,
+                    ledger=ledger,
+                    executor=self._executor,
+                    clock=clock,
+                ),
                 clock=clock,
                 queue_path=settings.data_path / "queue.db",
                 concurrency=settings.queues.sqlite.concurrency,
@@ -191,7 +217,7 @@ class MahavishnuApp:
                 config_path=self._config_path,
                 flows=self.catalog.flows,
                 workflows=self.catalog.workflows,
-                mirror=Mirror(ledger=ledger, clock=clock),
+                mirror=Mirror(ledger=ledger, leadership=leadership, clock=clock),
                 clock=clock,
                 server_url=settings.schedulers.prefect_server_url,
                 api_key=None if key is None else key.get_secret_value(),

@@ -14,7 +14,7 @@ import httpx
 from mahavishnu_sched_mcp.composition import build_catalog, build_registry
 from mahavishnu_sched_mcp.domain.finding import Finding
 from mahavishnu_sched_mcp.errors import SchedulerError
-from mahavishnu_sched_mcp.ledger import job_lists, reports
+from mahavishnu_sched_mcp.ledger import job_lists, lease
 from mahavishnu_sched_mcp.ledger.database import check, connect, require_safe_sqlite
 from mahavishnu_sched_mcp.settings import unsupported
 
@@ -114,9 +114,10 @@ def _leader(settings: Settings) -> Finding:
             mend="Open an editor that starts it, or run `mahavishnu-sched-mcp serve`.",
         )
     connection = connect(path, read_only=True)
-    leader = reports.leader(connection)
+    leader = lease.read(connection)
     connection.close()
-    detail = f"process {leader.pid} on {leader.host} leads since {leader.started_at.isoformat()}"
+    pid, host = leader.holder.pid, leader.holder.host
+    detail = f"process {pid} on {host} leads since {leader.started_at.isoformat()}"
     return Finding(part="leader", ok=True, detail=detail)
 
 

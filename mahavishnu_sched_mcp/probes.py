@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mahavishnu_sched_mcp.domain.engine import Backend, EngineState, Health
-from mahavishnu_sched_mcp.ledger import job_lists, outbox, reports, runs
+from mahavishnu_sched_mcp.ledger import job_lists, outbox, reports, run_lists
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from mahavishnu_sched_mcp.domain.clock import Clock
+    from mahavishnu_sched_mcp.leadership import Leadership
     from mahavishnu_sched_mcp.ledger import Ledger
     from mahavishnu_sched_mcp.tasks.context import RunContext
 
@@ -35,12 +36,12 @@ class LedgerStatusProbe:
     def __init__(
         self,
         *,
-        ledger: Ledger,
+        leadership: Leadership,
         clock: Clock,
         data_dir: Path,
         health: Callable[[], Mapping[Backend, Health]],
     ) -> None:
-        self._ledger = ledger
+        self._leadership = leadership
         self._clock = clock
         self._data_dir = data_dir
         self._health = health
@@ -57,7 +58,9 @@ class LedgerStatusProbe:
 
     async def _probe_ledger(self) -> dict[str, object]:
         began = self._clock.monotonic()
-        await self._ledger.write(lambda db: db.execute("update leader set term = term").fetchall())
+        await self._leadership.write(
+            lambda db: db.execute("update leader set term = term").fetchall()
+        )
         took = (self._clock.monotonic() - began) * 1e3
         return {"ok": True, "write_ms": round(took, 3)}
 
@@ -78,8 +81,11 @@ class LedgerStatusProbe:
 class LedgerMetricsProbe:
     """Counts jobs, runs, lateness, sizes and memory, and keeps each sample."""
 
-    def __init__(self, *, ledger: Ledger, clock: Clock, ledger_path: Path) -> None:
+    def __init__(
+        self, *, ledger: Ledger, leadership: Leadership, clock: Clock, ledger_path: Path
+    ) -> None:
         self._ledger = ledger
+        self._leadership = leadership
         self._clock = clock
         self._path = ledger_path
 
@@ -90,7 +96,7 @@ class LedgerMetricsProbe:
         counted, ended, waiting, late = self._ledger.read(
             lambda db: (
                 job_lists.count_by_state(db),
-                runs.count_since(db, since),
+                run_lists.count_since(db, since),
                 outbox.waiting(db),
                 reports.lateness_ms(db, since=since),
             )
@@ -108,21 +114,23 @@ class LedgerMetricsProbe:
             "rss_bytes": _resident_bytes(),
             "ledger_bytes": self._path.stat().st_size,
         }
-        await self._ledger.write(lambda db: reports.add_sample(db, sample, at=now), durable=False)
+        await self._leadership.write(
+            lambda db: reports.add_sample(db, sample, at=now), durable=False
+        )
         return sample
 
 
 class LedgerReminders:
     """Keeps messages for the agent's next look."""
 
-    def __init__(self, *, ledger: Ledger, clock: Clock) -> None:
-        self._ledger = ledger
+    def __init__(self, *, leadership: Leadership, clock: Clock) -> None:
+        self._leadership = leadership
         self._clock = clock
 
     async def remind(self, message: str, *, context: RunContext) -> None:
         """Keep the message; `get_status` shows it for a day."""
         now = self._clock.now()
-        await self._ledger.write(
+        await self._leadership.write(
             lambda db: reports.add_reminder(db, context.run_id, message, at=now)
         )
 

@@ -12,6 +12,9 @@ LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 """No fire is later: far enough from the calendar's end that arithmetic cannot overflow."""
 
 
+_TICK = timedelta(microseconds=1)
+
+
 class Gap(Value):
     """The fires of a stretch of time, counted and not listed.
 
@@ -70,6 +73,31 @@ class FireSeries(Value):
             found.append(fire)
             fire = self.next_after(fire)
         return found
+
+    def newest(self, after: datetime, until: datetime, *, count: int) -> list[datetime]:
+        """List the last fires in (after, until], in their order, without walking the others.
+
+        Args:
+            count: At most this many, from 1.
+        """
+        surplus = self.gap(after, until).count - count
+        start = after if surplus <= 0 else self.instant_of(after, until, number=surplus)
+        return self.fires(start, count=count, until=until)
+
+    def instant_of(self, after: datetime, until: datetime, *, number: int) -> datetime:
+        """Give the instant of the fire with this number in (after, until], by halving.
+
+        Args:
+            number: From 1 to the number of fires in between.
+        """
+        start, end = after, until
+        while end - start > _TICK:
+            middle = start + (end - start) / 2
+            if self.gap(after, middle).count < number:
+                start = middle
+            else:
+                end = middle
+        return end
 
 
 def in_zone(instant: datetime, zone: str) -> str:

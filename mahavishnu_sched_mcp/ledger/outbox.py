@@ -26,11 +26,17 @@ def put(db: apsw.Connection, work: Dispatch, *, backend: Backend, at: datetime) 
 
 
 def due(db: apsw.Connection, *, now: datetime, limit: int = 100) -> list[tuple[Backend, Dispatch]]:
-    """Give what waits to be handed over, oldest first."""
+    """Give what waits to be handed over, oldest first.
+
+    Of paused jobs only what someone asked for by hand.
+    """
     rows = query(
         db,
-        """select backend, work from outbox where sent_at is null and next_try_at <= ?
-            order by created_at, run_id limit ?""",
+        """select outbox.backend, work from outbox
+             join run on run.run_id = outbox.run_id join job on job.serial = run.job_serial
+            where sent_at is null and next_try_at <= ?
+              and (job.state <> 'paused' or run.cause in ('manual', 'replay'))
+            order by outbox.created_at, outbox.run_id limit ?""",
         (to_micros(now), limit),
     )
     return [(Backend(row["backend"]), Dispatch.model_validate_json(row["work"])) for row in rows]

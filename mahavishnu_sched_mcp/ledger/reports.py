@@ -1,13 +1,13 @@
-"""Who leads, how the engines are, reminders and metric samples."""
+"""How the engines are, reminders and metric samples."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mahavishnu_sched_mcp.domain.engine import Backend, Health
-from mahavishnu_sched_mcp.ledger.database import query, scalar
-from mahavishnu_sched_mcp.ledger.instant import from_micros, to_micros
+from mahavishnu_sched_mcp.ledger.database import query
+from mahavishnu_sched_mcp.ledger.instant import to_micros
 from mahavishnu_sched_mcp.ledger.rows import dump_json
 
 if TYPE_CHECKING:
@@ -15,30 +15,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     import apsw
-
-
-class Leader(NamedTuple):
-    """The process that fires."""
-
-    term: int
-    pid: int
-    host: str
-    started_at: datetime
-
-
-def take_lead(db: apsw.Connection, *, pid: int, host: str, at: datetime) -> int:
-    """Write down a new leader and give its term, one more than any before."""
-    db.execute(
-        "update leader set term = term + 1, pid = ?, host = ?, started_at = ?",
-        (pid, host, to_micros(at)),
-    )
-    return int(scalar(db, "select term from leader"))
-
-
-def leader(db: apsw.Connection) -> Leader:
-    """Give the newest leader; term 0 before the first."""
-    row = query(db, "select * from leader")[0]
-    return Leader(row["term"], row["pid"], row["host"], from_micros(row["started_at"]))
 
 
 def save_health(db: apsw.Connection, health: Mapping[Backend, Health], *, at: datetime) -> None:

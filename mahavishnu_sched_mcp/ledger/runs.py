@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mahavishnu_sched_mcp.domain.run import NodeRun, Outcome, Run, RunState
-from mahavishnu_sched_mcp.ledger.database import query, scalar
+from mahavishnu_sched_mcp.ledger.database import query
 from mahavishnu_sched_mcp.ledger.instant import to_micros
 from mahavishnu_sched_mcp.ledger.rows import dump_json, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
 
     import apsw
 
     from mahavishnu_sched_mcp.ledger.database import Row
 
-_OPEN = "state in ('pending', 'running')"
+OPEN = "state in ('pending', 'running')"
 
 
 def insert(db: apsw.Connection, run: Run, *, at: datetime) -> bool:
@@ -54,12 +54,15 @@ def insert(db: apsw.Connection, run: Run, *, at: datetime) -> bool:
 def begin_attempt(
     db: apsw.Connection, run_id: str, *, at: datetime, worker: str, term: int
 ) -> Run | None:
-    """Start the next attempt of a pending run; None where it is not pending any more."""
+    """Start the next attempt of a pending run; None where it may not start (any more)."""
     rows = query(
         db,
         """update run set state = 'running', reason = null, attempts = attempts + 1,
-                  worker = :worker, started_at = coalesce(started_at, :at)
+                  worker = :worker, started_at = coalesce(started_at, :at), available_at = null,
+                  output = '', output_bytes = 0, output_truncated = 0,
+                  error_type = null, error_message = null
             where run_id = :run_id and state = 'pending' and cancel_requested = 0
+              and coalesce(available_at, :at) <= :at
            returning attempts""",
         {"run_id": run_id, "at": to_micros(at), "worker": worker},
     )
@@ -87,23 +90,10 @@ def end(
     db: apsw.Connection, run_id: str, *, state: RunState, outcome: Outcome, at: datetime
 ) -> None:
     """Write the final state of a run; one that is final already stays as it is."""
-    error = outcome.error
-    db.execute(
-        f"""update run set state = :state, reason = :reason, finished_at = :at, output = :output,
-                  output_bytes = :bytes, output_truncated = :truncated,
-                  error_type = :error_type, error_message = :error_message
-            where run_id = :run_id and {_OPEN}""",  # noqa: S608 - a constant
-        {
-            "run_id": run_id,
-            "state": state.value,
-            "reason": outcome.reason,
-            "at": to_micros(at),
-            "output": outcome.output.text,
-            "bytes": outcome.output.bytes,
-            "truncated": int(outcome.output.truncated),
-            "error_type": error.type if error else None,
-            "error_message": error.message if error else None,
-        },
+    _update_open(
+        db,
+        run_id,
+        _seen(outcome) | {"state": state.value, "reason": outcome.reason, "finished_at": at},
     )
 
 
@@ -118,9 +108,20 @@ def return_to_pending(db: apsw.Connection, run_id: str, *, reason: str) -> int:
     return int(rows[0]["interruptions"]) if rows else 0
 
 
-def request_cancel(db: apsw.Connection, run_id: str) -> None:
-    """Ask whoever runs it to stop."""
-    db.execute("update run set cancel_requested = 1 where run_id = ?", (run_id,))
+def wait_for_retry(db: apsw.Connection, run_id: str, outcome: Outcome, *, until: datetime) -> None:
+    """Let a failed run wait for its next attempt, with what the last one left to see."""
+    _update_open(
+        db, run_id, _seen(outcome) | {"state": "pending", "reason": "retry", "available_at": until}
+    )
+
+
+def request_cancel(db: apsw.Connection, run_id: str, *, reason: str) -> None:
+    """Ask whoever runs it to stop; the first reason stands."""
+    db.execute(
+        f"""update run set cancel_requested = 1, reason = ?
+            where run_id = ? and cancel_requested = 0 and {OPEN}""",  # noqa: S608 - a constant
+        (reason, run_id),
+    )
 
 
 def refer(db: apsw.Connection, run_id: str, reference: dict[str, Any]) -> None:
@@ -163,7 +164,7 @@ def close_nodes(db: apsw.Connection, run_id: str, *, state: RunState, at: dateti
 def get(db: apsw.Connection, run_id: str) -> Run | None:
     """Give one run with its attempts and nodes."""
     rows = query(db, "select * from run where run_id = ?", (run_id,))
-    return _complete(db, rows[0]) if rows else None
+    return complete(db, rows[0]) if rows else None
 
 
 def require(db: apsw.Connection, run_id: str) -> Run:
@@ -173,93 +174,31 @@ def require(db: apsw.Connection, run_id: str) -> Run:
     return run
 
 
-def open_of(db: apsw.Connection, job_serial: int) -> list[Run]:
-    """Give the unfinished runs of a job, oldest first."""
-    rows = query(
-        db,
-        f"select * from run where job_serial = ? and {_OPEN} order by scheduled_for, seq",  # noqa: S608 - a constant
-        (job_serial,),
+def _seen(outcome: Outcome) -> dict[str, Any]:
+    error = outcome.error
+    return {
+        "output": outcome.output.text,
+        "output_bytes": outcome.output.bytes,
+        "output_truncated": int(outcome.output.truncated),
+        "error_type": error.type if error else None,
+        "error_message": error.message if error else None,
+    }
+
+
+def _update_open(db: apsw.Connection, run_id: str, columns: dict[str, Any]) -> None:
+    values = {
+        name: to_micros(value) if isinstance(value, datetime) else value
+        for name, value in columns.items()
+    }
+    settings = ", ".join(f"{name} = :{name}" for name in values)
+    db.execute(
+        f"update run set {settings} where run_id = :run_id and {OPEN}",  # noqa: S608 - our column names
+        {**values, "run_id": run_id},
     )
-    return [_complete(db, row) for row in rows]
 
 
-def has_open(db: apsw.Connection, job_serial: int) -> bool:
-    """Whether a job has an unfinished run."""
-    sql = f"select exists (select 1 from run where job_serial = ? and {_OPEN})"  # noqa: S608 - a constant
-    return bool(scalar(db, sql, (job_serial,)))
-
-
-def all_open(db: apsw.Connection, *, state: RunState | None = None) -> list[Run]:
-    """Give all unfinished runs, or those in one open state, oldest first."""
-    where = _OPEN if state is None else f"{_OPEN} and state = '{state.value}'"
-    rows = query(db, f"select * from run where {where} order by scheduled_for, seq")  # noqa: S608 - enum
-    return [_complete(db, row) for row in rows]
-
-
-def cancel_requested(db: apsw.Connection) -> list[str]:
-    """Give the ids of unfinished runs that someone asked to stop."""
-    rows = query(db, f"select run_id from run where {_OPEN} and cancel_requested = 1")  # noqa: S608 - a constant
-    return [row["run_id"] for row in rows]
-
-
-def select(
-    db: apsw.Connection,
-    *,
-    job_id: str | None,
-    state: RunState | None,
-    since: datetime | None,
-    until: datetime | None,
-    include_system: bool,
-    before: tuple[int, int] | None,
-    limit: int,
-) -> tuple[list[Run], int, tuple[int, int] | None]:
-    """Give a page of runs, the newest `scheduled_for` first, and how many there are in all.
-
-    Args:
-        before: Where the previous page ended: (scheduled_for, seq) of its last row.
-
-    Returns:
-        The runs, the total, and where this page ended (None on the last page).
-    """
-    parts, values = ["1"], list[Any]()
-    for part, value in (
-        ("job_id = ?", job_id),
-        ("state = ?", None if state is None else state.value),
-        ("coalesce(last_scheduled_for, scheduled_for) >= ?", to_micros(since)),
-        ("scheduled_for <= ?", to_micros(until)),
-    ):
-        if value is not None:
-            parts.append(part)
-            values.append(value)
-    if job_id is None and not include_system:
-        parts.append("job_serial not in (select serial from job where origin = 'system')")
-    where = " and ".join(parts)
-    total = int(scalar(db, f"select count(*) from run where {where}", values))  # noqa: S608 - parts above
-    if before is not None:
-        where += " and (scheduled_for, seq) < (?, ?)"
-        values += before
-    rows = query(
-        db,
-        f"select * from run where {where} order by scheduled_for desc, seq desc limit ?",  # noqa: S608 - parts above
-        (*values, limit + 1),
-    )
-    shown = rows[:limit]
-    end = (shown[-1]["scheduled_for"], shown[-1]["seq"]) if len(rows) > limit else None
-    return [_complete(db, row) for row in shown], total, end
-
-
-def count_since(db: apsw.Connection, since: datetime) -> dict[str, int]:
-    """Count the fires by state whose runs ended or wait since an instant."""
-    rows = query(
-        db,
-        f"""select state, sum(fires) as n from run
-            where finished_at >= ? or {_OPEN} group by state""",  # noqa: S608 - a constant
-        (to_micros(since),),
-    )
-    return {row["state"]: row["n"] for row in rows}
-
-
-def _complete(db: apsw.Connection, row: Row) -> Run:
+def complete(db: apsw.Connection, row: Row) -> Run:
+    """Build a run from its row, with its attempts and nodes."""
     attempts: Iterable[Row] = ()
     if row["attempts"]:
         attempts = query(

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from mahavishnu_sched_mcp.domain.backoff import delay_after
 from mahavishnu_sched_mcp.domain.engine import Backend
 from mahavishnu_sched_mcp.domain.job import JobState
 from mahavishnu_sched_mcp.domain.output import Output
 from mahavishnu_sched_mcp.domain.policy import OnInterrupt
 from mahavishnu_sched_mcp.domain.run import Outcome, Run, RunState
-from mahavishnu_sched_mcp.ledger import jobs, outbox, runs
+from mahavishnu_sched_mcp.ledger import jobs, outbox, run_lists, runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     import apsw
 
     from mahavishnu_sched_mcp.domain.job import Job
+
+_FAILURES = {RunState.FAILED, RunState.TIMED_OUT}
 
 MOST_INTERRUPTIONS = 3
 """After the third interruption a run is dead: it may be what kills the server."""
@@ -33,7 +36,9 @@ def record(
 ) -> Run:
     """Record how an attempt ended; a run that is final already stays as it is.
 
-    An interrupted attempt gives its run back to wait for another one where the job reruns.
+    An interrupted attempt gives its run back to wait for another one where the job reruns, a
+    failed one where attempts are left. A run that someone asked to stop ends cancelled, whatever
+    its attempt came to meanwhile.
 
     Args:
         is_idempotent: Whether the job's target may run twice; decides where the job does not.
@@ -44,16 +49,9 @@ def record(
     job = jobs.require(db, run.job_serial)
     runs.end_attempt(db, run_id, outcome=outcome.state, at=at)
     runs.close_nodes(db, run_id, state=outcome.state, at=at)
-    if outcome.state is RunState.INTERRUPTED and reruns(job, is_idempotent=is_idempotent):
-        count = runs.return_to_pending(db, run_id, reason="interrupted, to run again")
-        if count < MOST_INTERRUPTIONS:
-            if job.backend is not Backend.APSCHEDULER:
-                outbox.unsend(db, run_id, at=at)
-            return runs.require(db, run_id)
-        outcome = Outcome(
-            state=RunState.DEAD, reason=f"interrupted {count} times", output=outcome.output
-        )
-    close(db, job, run_id, outcome, at=at)
+    verdict = _final(db, job, run, outcome, at=at, is_idempotent=is_idempotent)
+    if verdict is not None:
+        close(db, job, run_id, verdict, at=at)
     return runs.require(db, run_id)
 
 
@@ -84,13 +82,13 @@ def recover(
     lost = Outcome(
         state=RunState.INTERRUPTED, reason="the server ended while it ran", output=Output()
     )
-    going = runs.all_open(db, state=RunState.RUNNING)
+    going = run_lists.all_open(db, state=RunState.RUNNING)
     return [record(db, run.run_id, lost, at=at, is_idempotent=is_idempotent) for run in going]
 
 
 def drop_orphans(db: apsw.Connection, *, at: datetime) -> None:
     """Cancel what waits for a job that is cancelled: such a job starts nothing any more."""
-    for run in runs.all_open(db, state=RunState.PENDING):
+    for run in run_lists.all_open(db, state=RunState.PENDING):
         if jobs.require(db, run.job_serial).state is JobState.CANCELLED:
             cancel_waiting(db, run, reason="the job was cancelled", at=at)
 
@@ -102,3 +100,56 @@ def reruns(job: Job, *, is_idempotent: Callable[[Job], bool]) -> bool:
         return False
     choice = job.definition.policies.on_interrupt
     return is_idempotent(job) if choice is None else choice is OnInterrupt.RERUN
+
+
+def _final(
+    db: apsw.Connection,
+    job: Job,
+    run: Run,
+    outcome: Outcome,
+    *,
+    at: datetime,
+    is_idempotent: Callable[[Job], bool],
+) -> Outcome | None:
+    """Give the run's final outcome; None where it waits for another attempt."""
+    if run.cancel_requested:
+        reason = run.reason or "cancelled by request"
+        return Outcome(state=RunState.CANCELLED, reason=reason, output=outcome.output)
+    if outcome.state is RunState.INTERRUPTED:
+        if not reruns(job, is_idempotent=is_idempotent):
+            return outcome
+        return _await_rerun(db, job, run, outcome, at=at)
+    if outcome.state in _FAILURES:
+        return _await_retry(db, job, run, outcome, at=at)
+    return outcome
+
+
+def _await_rerun(
+    db: apsw.Connection, job: Job, run: Run, outcome: Outcome, *, at: datetime
+) -> Outcome | None:
+    count = runs.return_to_pending(db, run.run_id, reason="interrupted, to run again")
+    if count >= MOST_INTERRUPTIONS:
+        return Outcome(
+            state=RunState.DEAD, reason=f"interrupted {count} times", output=outcome.output
+        )
+    if job.backend is not Backend.APSCHEDULER:
+        outbox.unsend(db, run.run_id, at=at)
+    return None
+
+
+def _await_retry(
+    db: apsw.Connection, job: Job, run: Run, outcome: Outcome, *, at: datetime
+) -> Outcome | None:
+    policies = job.definition.policies
+    failures = sum(attempt.outcome is not RunState.INTERRUPTED for attempt in run.attempts)
+    if failures >= policies.max_attempts or job.state is JobState.CANCELLED:
+        if policies.max_attempts == 1 or failures < policies.max_attempts:
+            return outcome
+        reason = f"{outcome.reason} (attempt {failures} of {policies.max_attempts})"
+        return outcome.model_copy(update={"state": RunState.DEAD, "reason": reason})
+    first = timedelta(seconds=policies.retry_backoff_seconds)
+    until = at + delay_after(failures, first=first, seed=run.run_id)
+    runs.wait_for_retry(db, run.run_id, outcome, until=until)
+    if job.backend is not Backend.APSCHEDULER:
+        outbox.unsend(db, run.run_id, at=until)
+    return None

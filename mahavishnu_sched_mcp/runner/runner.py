@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from mahavishnu_sched_mcp.domain.engine import Backend
 from mahavishnu_sched_mcp.domain.run import Outcome, Run, RunError, RunState
 from mahavishnu_sched_mcp.errors import SchedulerError
-from mahavishnu_sched_mcp.ledger import jobs, runs
-from mahavishnu_sched_mcp.runner import claims, outcomes
+from mahavishnu_sched_mcp.leadership import DeposedError
+from mahavishnu_sched_mcp.runner import claims, starting
+from mahavishnu_sched_mcp.runner.recorder import Recorder
+from mahavishnu_sched_mcp.runner.starting import Rules, Taken
 from mahavishnu_sched_mcp.tasks.context import RunContext
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from mahavishnu_sched_mcp.backends.protocol import AlarmClock, Fire
     from mahavishnu_sched_mcp.domain.clock import Clock
     from mahavishnu_sched_mcp.domain.job import Job
+    from mahavishnu_sched_mcp.leadership import Leadership
     from mahavishnu_sched_mcp.ledger import Ledger
+    from mahavishnu_sched_mcp.runner.overlap import Bounds
     from mahavishnu_sched_mcp.tasks.executor import TaskExecutor
 
 _RETRY_SECONDS = 0.5
@@ -35,10 +38,14 @@ _log = structlog.get_logger()
 class Runner:
     """The leader's hands: it hears the alarm clock, claims, runs and records.
 
+    Whatever it writes it writes as the leader: once another process leads, nothing of it counts.
+
     Args:
+        leadership: Whether this process leads, and in which term.
         alarm: Told again of jobs whose next fire it does not know.
         is_idempotent: Whether a job's target may run twice.
         slots: How many runs may go on in this process at once.
+        bounds: How many runs of one job may go on and wait.
         grace: Up to this late a fire counts as on time.
     """
 
@@ -46,60 +53,49 @@ class Runner:
         self,
         *,
         ledger: Ledger,
+        leadership: Leadership,
         executor: TaskExecutor,
         alarm: AlarmClock,
         clock: Clock,
         is_idempotent: Callable[[Job], bool],
         slots: int,
+        bounds: Bounds,
         grace: timedelta,
     ) -> None:
         self._ledger = ledger
+        self._leadership = leadership
         self._executor = executor
         self._alarm = alarm
         self._clock = clock
-        self._is_idempotent = is_idempotent
+        self._recorder = Recorder(leadership=leadership, clock=clock, is_idempotent=is_idempotent)
         self._slots = slots
+        self._bounds = bounds
         self._grace = grace
         self._reserved = 0
-        self._term = 0
         self._running: dict[str, asyncio.Task[None]] = {}
         self._cancelled: dict[str, asyncio.Event] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
 
-    async def lead(self, term: int) -> list[Run]:
-        """Begin to run in this term; accounts first for what the last leader left going."""
-        self._term = term
+    async def lead(self) -> list[Run]:
+        """Begin to run; accounts first for what the last leader left going."""
         self._is_stopping = False
         self._executor.open()
-        now = self._clock.now()
-
-        def take_over(db: apsw.Connection) -> list[Run]:
-            lost = outcomes.recover(db, at=now, is_idempotent=self._is_idempotent)
-            jobs.end_ephemeral(db)
-            outcomes.drop_orphans(db, at=now)
-            return lost
-
-        lost = await self._ledger.write(take_over)
-        for run in lost:
-            _log.warning("run_recovered", run_id=run.run_id, job_id=run.job_id, state=run.state)
-        return lost
+        return await self._recorder.take_over()
 
     def on_due(self, fires: Sequence[Fire]) -> None:
         """Take the fires of one pass of the alarm clock; see FireListener."""
         if not self._is_stopping:
             self._spawn(self._take(list(fires)))
 
-    async def start_pending(self) -> None:
-        """Start runs of in-process jobs that wait: manual ones, replays, re-runs, late ones."""
-        waiting = self._ledger.read(_pending_here)
-        if not waiting or self._is_stopping:
+    async def start_waiting(self) -> None:
+        """Start runs that wait and may go on: queued, manual, replayed, retried, made up for."""
+        if self._is_stopping or not self._leadership.is_leader:
             return
-        await self._claim(
-            lambda db, rules, taken: claims.begin_waiting(db, waiting, rules, taken),
-            most=len(waiting),
-        )
+        rules = self._rules(held=self._free_slots())
+        if self._ledger.read(lambda db: starting.has_startable(db, rules)):
+            await self._claim(starting.release, most=starting.MOST_AT_ONCE)
 
     def is_running(self, run_id: str) -> bool:
         """Whether this process executes the run now."""
@@ -117,37 +113,24 @@ class Runner:
         """Give the event that is set when someone asks to stop a run."""
         return self._cancelled.setdefault(run_id, asyncio.Event())
 
-    async def finish(self, run_id: str, outcome: Outcome) -> Run:
-        """Record how the attempt of a run ended; tries until the ledger takes it."""
-        at = self._clock.now()
-        while True:
-            try:
-                run = await self._ledger.write(
-                    lambda db: outcomes.record(
-                        db, run_id, outcome, at=at, is_idempotent=self._is_idempotent
-                    ),
-                    durable=False,
-                )
-                break
-            except SchedulerError as error:  # a full disk passes; the outcome must not be lost
-                _log.warning("outcome_not_recorded", run_id=run_id, error=error.message)
-                await asyncio.sleep(_RETRY_SECONDS)
+    async def finish(self, run_id: str, outcome: Outcome, *, term: int = 0) -> Run | None:
+        """Record how the attempt of a run ended; see `Recorder.finish`."""
+        run = await self._recorder.finish(run_id, outcome, term=term)
         self._cancelled.pop(run_id, None)
-        _log.info(
-            "run_finished",
-            job_id=run.job_id,
-            run_id=run_id,
-            state=run.state,
-            duration_ms=None if run.duration is None else round(run.duration.total_seconds() * 1e3),
-        )
         return run
 
-    async def begin(self, run_id: str, *, worker: str) -> Run | None:
-        """Claim an attempt of a run that came through a queue; None: do not run it."""
-        now, term = self._clock.now(), self._term
-        return await self._ledger.write(
-            lambda db: runs.begin_attempt(db, run_id, at=now, worker=worker, term=term)
+    async def begin(self, run_id: str, *, worker: str, term: int) -> Run | None:
+        """Claim an attempt of a run that came through a queue; None: do not run it.
+
+        Raises:
+            DeposedError: another process leads.
+        """
+        now = self._clock.now()
+        run = await self._leadership.write(
+            lambda db: starting.begin_queued(db, run_id, at=now, worker=worker, term=term),
+            term=term,
         )
+        return run if run is not None and await self._may_start([run]) else None
 
     async def stop(self, *, drain: float) -> None:
         """Take no more fires, let runs go on for `drain` seconds, then end and record them."""
@@ -162,18 +145,17 @@ class Runner:
 
     async def close_books(self) -> None:
         """Record as interrupted whatever still counts as running when the engines are down."""
-        now = self._clock.now()
-        await self._ledger.write(
-            lambda db: outcomes.recover(db, at=now, is_idempotent=self._is_idempotent)
-        )
+        await self._recorder.close()
 
     async def _take(self, fires: list[Fire]) -> None:
-        while True:
+        while not self._is_stopping:
             try:
                 taken = await self._claim(
                     lambda db, rules, taken: _merge(taken, claims.take_due(db, fires, rules)),
                     most=len(fires),
                 )
+            except DeposedError:
+                return  # the new leader takes them
             except SchedulerError as error:  # a full disk passes; the fires must not be lost
                 _log.warning("claim_failed", code=error.code, error=error.message)
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -186,39 +168,60 @@ class Runner:
             return
 
     async def _claim(
-        self,
-        change: Callable[[apsw.Connection, claims.Rules, claims.Taken], object],
-        *,
-        most: int,
-    ) -> claims.Taken:
-        slots = max(0, self._slots - len(self._running) - self._reserved)
-        held = min(slots, most)
-        rules = claims.Rules(
-            now=self._clock.now(),
-            grace=self._grace,
-            term=self._term,
-            worker=self.worker,
-            slots=held,
-        )
-        taken = claims.Taken()
+        self, change: Callable[[apsw.Connection, Rules, Taken], object], *, most: int
+    ) -> Taken:
+        held = min(self._free_slots(), most)
+        rules, taken = self._rules(held=held), Taken()
 
-        def claim(db: apsw.Connection) -> claims.Taken:
+        def claim(db: apsw.Connection) -> None:
             change(db, rules, taken)
-            return taken
 
         self._reserved += held
         try:
-            await self._ledger.write(claim)
+            await self._leadership.write(claim)
         finally:
             self._reserved -= held
-        for job, run in taken.started:
-            self._begin(job, run)
+        if await self._may_start([run for _, run in taken.started]):
+            for job, run in taken.started:
+                self._begin(job, run, term=rules.term)
         return taken
 
-    def _begin(self, job: Job, run: Run) -> None:
+    async def _may_start(self, claimed: Sequence[Run]) -> bool:
+        """Whether this process still leads: it may have been stopped since the claim.
+
+        Where it does not, the new leader has accounted for what was claimed.
+        """
+        if not claimed or self._leadership.is_trusted:
+            return True
+        while True:
+            try:
+                await self._leadership.renew()
+            except DeposedError:
+                _log.warning("claims_of_lost_term", runs=[run.run_id for run in claimed])
+                return False
+            except SchedulerError as error:  # a full disk passes; nobody else can lead either
+                _log.warning("lease_not_renewed", code=error.code, error=error.message)
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return True
+
+    def _free_slots(self) -> int:
+        return max(0, self._slots - len(self._running) - self._reserved)
+
+    def _rules(self, *, held: int) -> Rules:
+        return Rules(
+            now=self._clock.now(),
+            grace=self._grace,
+            term=self._leadership.term,
+            worker=self.worker,
+            slots=held,
+            bounds=self._bounds,
+        )
+
+    def _begin(self, job: Job, run: Run, *, term: int) -> None:
         # Eagerly: a run that is cancelled before its first step would never be recorded.
         task = asyncio.Task(
-            self._execute(job, run),
+            self._execute(job, run, term=term),
             loop=asyncio.get_running_loop(),
             name=f"run {run.run_id}",
             eager_start=True,
@@ -226,7 +229,7 @@ class Runner:
         if not task.done():
             self._running[run.run_id] = task
 
-    async def _execute(self, job: Job, run: Run) -> None:
+    async def _execute(self, job: Job, run: Run, *, term: int) -> None:
         context = RunContext(
             job_id=job.job_id,
             run_id=run.run_id,
@@ -251,7 +254,7 @@ class Runner:
                 error=RunError(type=type(error).__name__, message=""),
             )
         try:
-            await self.finish(run.run_id, outcome)
+            await self.finish(run.run_id, outcome, term=term)
         finally:
             self._running.pop(run.run_id, None)
 
@@ -272,12 +275,7 @@ class Runner:
             _log.error("fires_not_taken", exc_info=error)
 
 
-def _pending_here(db: apsw.Connection) -> list[Run]:
-    waiting = runs.all_open(db, state=RunState.PENDING)
-    return [run for run in waiting if run.job_id.startswith(f"{Backend.APSCHEDULER}:")]
-
-
-def _merge(into: claims.Taken, found: claims.Taken) -> None:
+def _merge(into: Taken, found: Taken) -> None:
     into.started += found.started
     into.to_arm += found.to_arm
     into.broken += found.broken

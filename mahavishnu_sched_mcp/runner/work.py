@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from mahavishnu_sched_mcp.domain.engine import Backend
 from mahavishnu_sched_mcp.domain.run import Cause, Outcome, Run, RunState
+from mahavishnu_sched_mcp.leadership import DeposedError
 from mahavishnu_sched_mcp.ledger import job_lists, jobs, runs
 from mahavishnu_sched_mcp.runner import outcomes
-from mahavishnu_sched_mcp.runner.claims import fire_run_id
+from mahavishnu_sched_mcp.runner.records import fire_run_id
 from mahavishnu_sched_mcp.tasks.context import RunContext
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mahavishnu_sched_mcp.domain.job import Job
     from mahavishnu_sched_mcp.domain.run import NodeRun
     from mahavishnu_sched_mcp.domain.value import JsonObject
+    from mahavishnu_sched_mcp.leadership import Leadership
     from mahavishnu_sched_mcp.ledger import Ledger
     from mahavishnu_sched_mcp.runner.runner import Runner
     from mahavishnu_sched_mcp.tasks.executor import TaskExecutor
@@ -31,24 +33,52 @@ class QueueWork:
     """The WorkPort of queue workers in this process."""
 
     def __init__(
-        self, *, runner: Runner, ledger: Ledger, executor: TaskExecutor, clock: Clock
+        self,
+        *,
+        runner: Runner,
+        leadership: Leadership,
+        ledger: Ledger,
+        executor: TaskExecutor,
+        clock: Clock,
     ) -> None:
         self._runner = runner
+        self._leadership = leadership
         self._clock = clock
         self._ledger = ledger
         self._executor = executor
+        self._terms: dict[str, int] = {}
 
     async def begin(self, run_id: str, *, worker: str) -> Run | None:
-        """Claim an attempt; None: do not run it, acknowledge its message."""
-        return await self._runner.begin(run_id, worker=worker)
+        """Claim an attempt; None: do not run it, acknowledge its message.
+
+        Raises:
+            DeposedError: another process leads; the message is its own affair.
+        """
+        term = self._leadership.term
+        run = await self._runner.begin(run_id, worker=worker, term=term)
+        if run is not None:
+            self._terms[run_id] = term
+        return run
 
     async def record_node(self, run_id: str, node: NodeRun) -> None:
         """Remember how a node of this run is."""
-        await self._ledger.write(lambda db: runs.record_node(db, run_id, node), durable=False)
+        await self._leadership.write(
+            lambda db: runs.record_node(db, run_id, node),
+            durable=False,
+            term=self._terms.get(run_id, 0),
+        )
 
     async def finish(self, run_id: str, outcome: Outcome) -> Run:
-        """Record how the attempt ended."""
-        return await self._runner.finish(run_id, outcome)
+        """Record how the attempt ended.
+
+        Raises:
+            DeposedError: another process leads, and has accounted for the attempt.
+        """
+        run = await self._runner.finish(run_id, outcome, term=self._terms.pop(run_id, 0))
+        if run is None:
+            msg = f"The attempt of run {run_id} belongs to a term that is over."
+            raise DeposedError(msg, hint="get_status shows who leads.")
+        return run
 
     async def execute_task(
         self,
@@ -93,8 +123,9 @@ class QueueWork:
 class Mirror:
     """The MirrorPort of Prefect, whose own scheduler makes the fires."""
 
-    def __init__(self, *, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, *, ledger: Ledger, leadership: Leadership, clock: Clock) -> None:
         self._ledger = ledger
+        self._leadership = leadership
         self._clock = clock
 
     async def mirrored_jobs(self) -> Sequence[Job]:
@@ -110,7 +141,7 @@ class Mirror:
             for run in seen:
                 _mirror_run(db, job_serial, run, at=now)
 
-        await self._ledger.write(write, durable=False)
+        await self._leadership.write(write, durable=False)
 
 
 def _mirror_run(db: apsw.Connection, serial: int, seen: MirroredRun, *, at: datetime) -> None:

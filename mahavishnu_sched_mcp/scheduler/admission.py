@@ -17,13 +17,12 @@ from mahavishnu_sched_mcp.errors import (
     BackendUnavailableError,
     CapabilityError,
     InvalidArgumentsError,
-    LimitExceededError,
     UnknownFlowError,
     UnknownProviderError,
     UnknownWorkflowError,
     nearest,
 )
-from mahavishnu_sched_mcp.scheduler.checks import encode
+from mahavishnu_sched_mcp.scheduler.checks import check_size
 from mahavishnu_sched_mcp.scheduler.request import canonical
 from mahavishnu_sched_mcp.scheduler.support import check_policies
 
@@ -86,7 +85,7 @@ class Admission:
         self._registry.validate(name, params)
         self._check_approval([name])
         self._check_payload("params", params)
-        self._check_policies(policies, backend=Backend.APSCHEDULER)
+        self._check_policies(policies, backend=Backend.APSCHEDULER, durable=durable)
         return JobDefinition(
             backend=Backend.APSCHEDULER,
             kind=JobKind.TASK,
@@ -200,7 +199,9 @@ class Admission:
         Raises:
             SchedulerError: as the contract's refusals say.
         """
-        self._check_policies(definition.policies, backend=definition.backend)
+        self._check_policies(
+            definition.policies, backend=definition.backend, durable=definition.durable
+        )
         self._check_payload("params", definition.params)
         if definition.kind is JobKind.TASK:
             self._registry.validate(definition.target, definition.params)
@@ -288,13 +289,10 @@ class Admission:
         return wanted
 
     def _check_payload(self, what: str, payload: JsonObject) -> None:
-        limit = self._limits.max_payload_bytes
-        size = len(encode(what, payload))
-        if size > limit:
-            msg = f"{what} is {size} bytes of JSON, {limit} are allowed."
-            details = {"limit": limit, "current": size}
-            hint = "Pass a reference (a path or a key) instead of the data."
-            raise LimitExceededError(msg, hint=hint, details=details)
+        check_size(what, payload, limit=self._limits.max_payload_bytes)
 
-    def _check_policies(self, policies: Policies, *, backend: Backend) -> None:
-        check_policies(policies, backend=backend, longest_seconds=self._limits.max_runtime_seconds)
+    def _check_policies(
+        self, policies: Policies, *, backend: Backend, durable: bool = True
+    ) -> None:
+        longest = self._limits.max_runtime_seconds
+        check_policies(policies, backend=backend, durable=durable, longest_seconds=longest)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from mahavishnu_sched_mcp.domain.job import Job, JobDefinition, JobState, Origin
 from mahavishnu_sched_mcp.domain.run import RunState
 from mahavishnu_sched_mcp.errors import ForbiddenError, InvalidStateError, JobNotFoundError, nearest
-from mahavishnu_sched_mcp.ledger import job_lists, jobs, runs
+from mahavishnu_sched_mcp.ledger import job_lists, jobs, run_lists, runs
 from mahavishnu_sched_mcp.ledger.instant import from_micros
-from mahavishnu_sched_mcp.runner import claims, outcomes
+from mahavishnu_sched_mcp.runner import outcomes, records
 from mahavishnu_sched_mcp.scheduler.request import fingerprint
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def update(
         | ({} if trigger is None else {"trigger": trigger})
     )
     if trigger is not None and job.state is not JobState.PAUSED:
-        claims.skip_due(db, job, reason="the trigger was changed", at=at)
+        records.skip_due(db, job, reason="the trigger was changed", at=at)
         changed = changed.model_copy(update={"next_run_at": trigger.next_after(at)})
     limit = definition.policies.max_runs
     if limit is not None and job.fired >= limit:
@@ -121,7 +121,7 @@ def pause(
     if held == job:
         return job
     if job.state is not JobState.PAUSED:
-        claims.skip_due(db, job, reason="paused", at=at)
+        records.skip_due(db, job, reason="paused", at=at)
         jobs.set_paused_at(db, job.serial, at)
     return jobs.save(db, held)
 
@@ -141,7 +141,7 @@ def resume(db: apsw.Connection, job: Job, *, at: datetime) -> Job:
     end = job.definition.policies.expires_at
     if job.trigger is not None and since is not None:
         span = (since, min(at, end or at))
-        claims.record_gap(db, job, span=span, state=RunState.SKIPPED, reason="paused", at=at)
+        records.record_gap(db, job, span=span, state=RunState.SKIPPED, reason="paused", at=at)
     following = None if job.trigger is None else job.trigger.next_after(at)
     if following is not None and end is not None and following > end:
         following = None
@@ -170,10 +170,10 @@ def cancel(db: apsw.Connection, job_id: str, *, at: datetime) -> Job:
     if job.state.is_over:
         return job
     job = require_changeable(db, job_id)
-    claims.skip_due(db, job, reason="the job was cancelled", at=at)
-    for run in runs.open_of(db, job.serial):
+    records.skip_due(db, job, reason="the job was cancelled", at=at)
+    for run in run_lists.open_of(db, job.serial):
         if run.state is RunState.PENDING:
-            runs.request_cancel(db, run.run_id)
+            runs.request_cancel(db, run.run_id, reason="the job was cancelled")
             outcomes.cancel_waiting(db, run, reason="the job was cancelled", at=at)
     ended = job.model_copy(update={"state": JobState.CANCELLED, "next_run_at": None})
     return jobs.save(db, ended)

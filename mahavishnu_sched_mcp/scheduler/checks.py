@@ -8,7 +8,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mahavishnu_sched_mcp.domain.job import ID_PATTERN
-from mahavishnu_sched_mcp.errors import InvalidArgumentsError, InvalidTriggerError, SchedulerError
+from mahavishnu_sched_mcp.errors import (
+    InvalidArgumentsError,
+    InvalidTriggerError,
+    LimitExceededError,
+    SchedulerError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,6 +107,23 @@ def check_end(end: datetime | None, *, trigger: Trigger | None, at: datetime) ->
     if first is not None and first > end:
         msg = f"The first fire would be {first.isoformat()}, after expires_at={end.isoformat()}."
         raise InvalidTriggerError(msg, hint="Use a later expires_at, or an earlier first fire.")
+
+
+def check_size(what: str, payload: JsonObject, *, limit: int) -> None:
+    """Refuse a payload that is too large, nested too deep or no plain JSON.
+
+    Args:
+        limit: Bytes it may have as JSON.
+
+    Raises:
+        InvalidArgumentsError: it is no plain JSON, or nested too deep.
+        LimitExceededError: it is larger.
+    """
+    size = len(encode(what, payload))
+    if size > limit:
+        msg = f"{what} is {size} bytes of JSON, {limit} are allowed."
+        hint = "Pass a reference (a path or a key) instead of the data."
+        raise LimitExceededError(msg, hint=hint, details={"limit": limit, "current": size})
 
 
 def encode(what: str, payload: JsonObject) -> bytes:

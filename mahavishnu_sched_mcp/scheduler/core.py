@@ -11,7 +11,7 @@ from mahavishnu_sched_mcp.domain.job import Job, JobState, Origin
 from mahavishnu_sched_mcp.domain.run import RunState
 from mahavishnu_sched_mcp.domain.trigger import TriggerRequest
 from mahavishnu_sched_mcp.errors import ShuttingDownError
-from mahavishnu_sched_mcp.ledger import jobs, runs
+from mahavishnu_sched_mcp.ledger import jobs, run_lists, runs
 from mahavishnu_sched_mcp.ledger.keys import Call
 from mahavishnu_sched_mcp.scheduler import creation
 from mahavishnu_sched_mcp.scheduler.checks import RESERVED_PREFIX
@@ -155,7 +155,7 @@ class SchedulerCore:
         for task, period in self._parts.system_jobs.items():
             name = f"{RESERVED_PREFIX}{task.replace('_', '-')}"
             if period is None:
-                await self._ledger.write(lambda db, gone=name: _end_system_job(db, gone))  # type: ignore[misc]  # bound now
+                await self._parts.lead.write(lambda db, gone=name: _end_system_job(db, gone))  # type: ignore[misc]  # bound now
                 continue
             trigger = TriggerRequest(type="interval", seconds=period)
             definition = self._parts.admission.chore(task, trigger=trigger)
@@ -170,7 +170,7 @@ class SchedulerCore:
                 origin=Origin.SYSTEM,
                 replace=True,
             )
-            await self._ledger.write(
+            await self._parts.lead.write(
                 lambda db, wanted=request: creation.create(db, wanted, most_jobs=0)  # type: ignore[misc]  # bound now
             )
 
@@ -184,7 +184,7 @@ def _waits_for_engine(job: Job) -> bool:
 def _end_system_job(db: Any, name: str) -> None:
     job = jobs.find(db, f"{Backend.APSCHEDULER}:{name}")
     if job is not None and not job.state.is_over:
-        for run in runs.open_of(db, job.serial):
+        for run in run_lists.open_of(db, job.serial):
             if run.state is RunState.PENDING:
-                runs.request_cancel(db, run.run_id)
+                runs.request_cancel(db, run.run_id, reason="switched off")
         jobs.set_state(db, job.serial, JobState.CANCELLED)

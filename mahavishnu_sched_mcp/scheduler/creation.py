@@ -10,7 +10,7 @@ from mahavishnu_sched_mcp.domain.job import Job, JobState, make_job_id
 from mahavishnu_sched_mcp.domain.run import Cause, Run, RunState
 from mahavishnu_sched_mcp.errors import IdConflictError, LimitExceededError
 from mahavishnu_sched_mcp.ledger import job_lists, jobs, keys, runs
-from mahavishnu_sched_mcp.runner.claims import enqueue, skip_due
+from mahavishnu_sched_mcp.runner.records import enqueue, skip_due
 
 if TYPE_CHECKING:
     import apsw

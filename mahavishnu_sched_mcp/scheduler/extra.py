@@ -8,8 +8,8 @@ from mahavishnu_sched_mcp.domain.engine import Backend
 from mahavishnu_sched_mcp.domain.job import Job, JobState
 from mahavishnu_sched_mcp.domain.run import Cause, Run, RunState
 from mahavishnu_sched_mcp.errors import ApprovalRequiredError, InvalidStateError
-from mahavishnu_sched_mcp.ledger import jobs, keys, runs
-from mahavishnu_sched_mcp.runner.claims import enqueue
+from mahavishnu_sched_mcp.ledger import jobs, keys, run_lists, runs
+from mahavishnu_sched_mcp.runner.records import enqueue
 from mahavishnu_sched_mcp.scheduler.change import require_job
 from mahavishnu_sched_mcp.scheduler.creation import new_run_id
 from mahavishnu_sched_mcp.scheduler.reading import require_run
@@ -86,7 +86,7 @@ def request_cancel(db: apsw.Connection, run_id: str) -> Run:
     """
     run = require_run(db, run_id)
     if not run.state.is_final:
-        runs.request_cancel(db, run_id)
+        runs.request_cancel(db, run_id, reason="cancelled by request")
     return require_run(db, run_id)
 
 
@@ -120,7 +120,7 @@ def _insert(
     by: str,
     at: datetime,
 ) -> Run:
-    is_busy = any(run.state is RunState.RUNNING for run in runs.open_of(db, job.serial))
+    is_busy = any(run.state is RunState.RUNNING for run in run_lists.open_of(db, job.serial))
     waiting = "waits for the job's run in progress" if is_busy else "about to start"
     run = Run(
         run_id=new_run_id(),
@@ -133,7 +133,7 @@ def _insert(
         replay_of=replay_of,
     )
     runs.insert(db, run, at=at)
-    if job.backend is not Backend.APSCHEDULER:
+    if job.backend is Backend.PREFECT:  # the others wait for their place in the ledger
         enqueue(db, job, run, at=at)
     if call is not None:
         keys.remember(db, call, keys.Made(job.serial, run.run_id), at=at)

@@ -13,6 +13,8 @@ from mahavishnu_sched_mcp.errors import SchedulerError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
+    import apsw
+
     from mahavishnu_sched_mcp.backends.protocol import SchedulerBackend
     from mahavishnu_sched_mcp.dispatcher import Dispatcher
     from mahavishnu_sched_mcp.leadership import Leadership
@@ -60,8 +62,8 @@ class Lead:
             prepare: Run beside the start of the engines when the lead is taken.
         """
 
-        async def elected(term: int) -> None:
-            await self._runner.lead(term)
+        async def elected(_: int) -> None:
+            await self._runner.lead()
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(prepare())
@@ -69,7 +71,7 @@ class Lead:
             except ExceptionGroup as failures:  # one refusal says enough, and is handled by type
                 raise failures.exceptions[0] from failures
 
-        await self._leadership.start(elected)
+        await self._leadership.start(elected, self._step_down)
 
     async def stop(self, *, drain: float) -> None:
         """End everything in the reverse order of its start, then give up the lead.
@@ -87,9 +89,19 @@ class Lead:
                 _log.warning("books_not_closed", error=error.message)
         await self._leadership.stop()
 
+    async def write[T](self, change: Callable[[apsw.Connection], T], *, durable: bool = True) -> T:
+        """Commit a change that only the leader may make; see `Leadership.write`."""
+        return await self._leadership.write(change, durable=durable)
+
     def health(self) -> dict[Backend, Health]:
         """Say how the engines of this process are now."""
         return self._dispatcher.health()
+
+    async def _step_down(self) -> None:
+        """End what only a leader does: another process leads, and has accounted for our runs."""
+        await self._dispatcher.stop()
+        await self._runner.stop(drain=0)
+        await self._stop_engines()
 
     async def _stop_engines(self) -> None:
         try:

@@ -12,7 +12,7 @@ from mahavishnu_sched_mcp.domain.job import Job, JobState
 from mahavishnu_sched_mcp.domain.page import Page
 from mahavishnu_sched_mcp.domain.run import Run
 from mahavishnu_sched_mcp.errors import RunNotFoundError
-from mahavishnu_sched_mcp.ledger import job_lists, runs
+from mahavishnu_sched_mcp.ledger import job_lists, run_lists, runs
 from mahavishnu_sched_mcp.scheduler.change import require_job
 from mahavishnu_sched_mcp.scheduler.cursor import read_cursor, write_cursor
 
@@ -65,7 +65,7 @@ def job_detail(db: apsw.Connection, job_id: str, *, now: datetime) -> JobDetail:
         JobNotFoundError: there is none.
     """
     job = with_next_fire(require_job(db, job_id), now=now)
-    newest, _, _ = runs.select(
+    newest, _, _ = run_lists.select(
         db,
         job_id=job_id,
         state=None,
@@ -98,7 +98,7 @@ def run_page(
     if job_id is not None:
         require_job(db, job_id)
     place = read_cursor(cursor, length=2)
-    found, total, end = runs.select(
+    found, total, end = run_lists.select(
         db,
         job_id=job_id,
         state=state,

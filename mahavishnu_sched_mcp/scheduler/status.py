@@ -9,7 +9,7 @@ from mahavishnu_sched_mcp.domain.answer import Status
 from mahavishnu_sched_mcp.domain.engine import Backend, EngineState, Health
 from mahavishnu_sched_mcp.domain.job import JobState
 from mahavishnu_sched_mcp.domain.run import RunState
-from mahavishnu_sched_mcp.ledger import job_lists, outbox, reports, runs
+from mahavishnu_sched_mcp.ledger import job_lists, lease, outbox, reports, run_lists
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,15 +39,15 @@ def read_status(
         health: How the engines are, as this process or the leader sees them.
         notices: What the operator should know of the settings.
     """
-    leader = reports.leader(db)
+    leader = lease.read(db)
     since = now - _DAY
     return Status(
         now=now,
         leader={
             "is_running": is_led,
             "is_this_process": is_leader,
-            "pid": leader.pid,
-            "host": leader.host,
+            "pid": leader.holder.pid,
+            "host": leader.holder.host,
             "term": leader.term,
             "since": leader.started_at.isoformat(),
         },
@@ -55,7 +55,7 @@ def read_status(
         queues=dict(health[Backend.ONEIRIC].figures) if Backend.ONEIRIC in health else {},
         counts={
             "jobs": job_lists.count_by_state(db),
-            "runs_last_24h": runs.count_since(db, since),
+            "runs_last_24h": run_lists.count_since(db, since),
             "outbox_waiting": outbox.waiting(db),
         },
         attention=tuple(_attention(db, is_led=is_led, health=health, since=since, notices=notices)),

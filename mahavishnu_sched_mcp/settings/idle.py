@@ -33,8 +33,6 @@ IDLE = {
     "internal_tasks.dlq_processing_seconds": _NO_CHORE,
     "internal_tasks.secret_rotation_check_seconds": _NO_CHORE,
     "internal_tasks.git_polling_seconds": _NO_CHORE,
-    "limits.max_overlap": "overlapping runs are not counted",
-    "limits.max_queued_per_job": "waiting runs are not counted",
     "limits.max_pending_per_queue": "waiting messages are not counted",
     "limits.default_expiry_days": "jobs without expires_at do not end",
     "retention.runs_days": "runs are kept",

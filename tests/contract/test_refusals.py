@@ -139,13 +139,8 @@ REFUSED: list[tuple[str, dict[str, Any], str, str, str]] = [
     ("list_runs", {"cursor": "WzFd"}, ARGUMENTS, "'WzFd'", "next_cursor"),
     ("list_runs", {"since": "yesterday"}, ARGUMENTS, "'yesterday'", "2026-12-01T"),
     ("list_runs", {"until": "2026-12-01T00:00:00"}, ARGUMENTS, "until=", "+00:00"),
+    (*a_task(durable=False, max_attempts=2), ARGUMENTS, "max_attempts=2", "durable"),
     # policies that this version does not build
-    (*a_task(overlap_policy="queue_one"), UNSUPPORTED, "overlap_policy=queue_one", "skip"),
-    (*a_task(max_attempts=3), UNSUPPORTED, "max_attempts=3", "1"),
-    (*a_task(retry_backoff_seconds=9), UNSUPPORTED, "retry_backoff_seconds=9", "5"),
-    (*a_task(missed_policy="run_all"), UNSUPPORTED, "missed_policy=run_all", "run_once"),
-    (*a_workflow(overlap_policy="allow"), UNSUPPORTED, "overlap_policy=allow", "skip"),
-    (*a_workflow(max_attempts=2), UNSUPPORTED, "max_attempts=2", "1"),
     (*a_deployment(missed_policy="skip"), UNSUPPORTED, "missed_policy=skip", "run_once"),
     (*a_deployment(retries=2), UNSUPPORTED, "retries=2", "0"),
     (*a_task(timeout_seconds=9999), "limit_exceeded", "9999", "limits.max_runtime_seconds"),
@@ -170,7 +165,6 @@ REFUSED: list[tuple[str, dict[str, Any], str, str, str]] = [
         "later",
     ),
     (*an_update(params={"nam": 1}), ARGUMENTS, "'nam'", "'name'?"),
-    (*an_update(max_attempts=5), UNSUPPORTED, "max_attempts=5", "1"),
     (*an_update(expires_at="2026-11-30T00:00:00Z"), ARGUMENTS, "2026-11-30", "later"),
     (*an_update(tags=["no tag"]), ARGUMENTS, "'no tag'", "staging"),
     (

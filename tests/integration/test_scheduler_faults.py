@@ -179,9 +179,10 @@ async def test_an_end_is_not_recorded_twice(tmp_path: Path) -> None:
         await app.scheduler.schedule_internal_task("greet", trigger=an_interval(60), id="a")
         run = await app.scheduler.run_job_now(JOB, wait_seconds=5)
         again = await runner_of(app).finish(run.run_id, Outcome(state=RunState.FAILED))
-        begun = await runner_of(app).begin(run.run_id, worker="w")
+        begun = await runner_of(app).begin(run.run_id, worker="w", term=1)
         job = (await app.scheduler.get_job(JOB)).job
 
+    assert again is not None
     assert again.state is RunState.SUCCEEDED
     assert begun is None
     assert (job.counts.succeeded, job.counts.failed) == (1, 0)

@@ -52,7 +52,6 @@ def test_the_defaults_are_all_supported() -> None:
         ),
         ("tasks: {http: {ping: {url: 'https://a.example'}}}", "tasks.http"),
         ("secrets: {t: {source: 'env:T'}}", "secrets"),
-        ("limits: {max_overlap: 2}", "limits.max_overlap"),
         ("retention: {runs_days: 1}", "retention.runs_days"),
         ("http: {token: abc}", "http.token"),
     ],

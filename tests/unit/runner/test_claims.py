@@ -17,9 +17,12 @@ from mahavishnu_sched_mcp.domain.engine import Backend
 from mahavishnu_sched_mcp.domain.job import Job, JobDefinition, JobKind, JobState
 from mahavishnu_sched_mcp.domain.policy import Policies
 from mahavishnu_sched_mcp.domain.run import Cause, Outcome, Run, RunState
-from mahavishnu_sched_mcp.ledger import jobs, runs
+from mahavishnu_sched_mcp.ledger import jobs, run_lists, runs
 from mahavishnu_sched_mcp.ledger.database import connect, migrate, query
 from mahavishnu_sched_mcp.runner import claims, outcomes
+from mahavishnu_sched_mcp.runner.overlap import Bounds
+from mahavishnu_sched_mcp.runner.records import fire_run_id, record_gap
+from mahavishnu_sched_mcp.runner.starting import Rules, Taken, release
 from tests.factories import MINUTE, TWO_O_CLOCK, an_interval
 
 GRACE = timedelta(seconds=60)
@@ -67,9 +70,16 @@ def a_job(
     return jobs.insert(db, job, fingerprint="f")
 
 
-def rules(now: datetime, *, slots: int = 9) -> claims.Rules:
+def rules(now: datetime, *, slots: int = 9) -> Rules:
     """Claim at an instant."""
-    return claims.Rules(now=now, grace=GRACE, term=1, worker="w", slots=slots)
+    return Rules(
+        now=now,
+        grace=GRACE,
+        term=1,
+        worker="w",
+        slots=slots,
+        bounds=Bounds(together=5, queued=100),
+    )
 
 
 def fire(job: Job) -> Fire:
@@ -149,7 +159,7 @@ def test_a_gap_that_has_its_record_is_not_counted_again(db: apsw.Connection) -> 
     job = a_job(db)
     span = (TWO_O_CLOCK, TWO_O_CLOCK + 3 * MINUTE)
     for _ in range(2):
-        claims.record_gap(db, job, span=span, state=RunState.MISSED, reason="policy", at=span[1])
+        record_gap(db, job, span=span, state=RunState.MISSED, reason="policy", at=span[1])
 
     assert jobs.require(db, job.serial).counts.missed == 3
 
@@ -159,11 +169,11 @@ def test_a_run_someone_asked_to_stop_takes_no_slot(db: apsw.Connection) -> None:
     now = TWO_O_CLOCK + MINUTE
     for name in ("a", "b"):
         claims.take_due(db, [fire(a_job(db, name))], rules(now, slots=0))
-    first, second = runs.all_open(db)
-    runs.request_cancel(db, first.run_id)
-    taken = claims.Taken()
+    first, second = run_lists.all_open(db)
+    runs.request_cancel(db, first.run_id, reason="asked")
+    taken = Taken()
 
-    claims.begin_waiting(db, [first, second], rules(now, slots=1), taken)
+    release(db, rules(now, slots=1), taken)
 
     assert [run.run_id for _, run in taken.started] == [second.run_id]
 
@@ -173,8 +183,8 @@ def test_the_same_fire_has_the_same_id_whoever_makes_it(db: apsw.Connection) -> 
     job = a_job(db)
     later = job.model_copy(update={"generation": 2})
 
-    assert claims.fire_run_id(job, TWO_O_CLOCK) == claims.fire_run_id(job, TWO_O_CLOCK)
-    assert claims.fire_run_id(job, TWO_O_CLOCK) != claims.fire_run_id(later, TWO_O_CLOCK)
+    assert fire_run_id(job, TWO_O_CLOCK) == fire_run_id(job, TWO_O_CLOCK)
+    assert fire_run_id(job, TWO_O_CLOCK) != fire_run_id(later, TWO_O_CLOCK)
 
 
 @settings(
@@ -231,8 +241,8 @@ def test_a_second_run_of_a_job_waits_for_the_first(cause: Cause, db: apsw.Connec
         }
     )
     runs.insert(db, second, at=TWO_O_CLOCK)
-    taken = claims.Taken()
+    taken = Taken()
 
-    claims.begin(db, job, second, rules(TWO_O_CLOCK + 2 * MINUTE), taken)
+    release(db, rules(TWO_O_CLOCK + 2 * MINUTE), taken)
 
     assert taken.started == []

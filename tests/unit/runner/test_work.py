@@ -12,7 +12,8 @@ from mahavishnu_sched_mcp.backends.protocol import MirroredRun
 from mahavishnu_sched_mcp.domain.engine import Backend
 from mahavishnu_sched_mcp.domain.job import Job, JobDefinition, JobKind, JobState
 from mahavishnu_sched_mcp.domain.run import Cause, NodeRun, Outcome, Run, RunState
-from mahavishnu_sched_mcp.ledger import Ledger, jobs, runs
+from mahavishnu_sched_mcp.leadership import Leadership
+from mahavishnu_sched_mcp.ledger import Ledger, jobs, run_lists, runs
 from mahavishnu_sched_mcp.runner import outcomes
 from mahavishnu_sched_mcp.runner.work import Mirror
 from tests.factories import MINUTE, TWO_O_CLOCK, ManualClock, a_cron
@@ -63,15 +64,18 @@ async def a_job(
     return await ledger.write(write)
 
 
-def a_mirror(ledger: Ledger) -> Mirror:
-    """Make a mirror with a clock that stands."""
-    return Mirror(ledger=ledger, clock=ManualClock(DUE + MINUTE))
+async def a_mirror(ledger: Ledger) -> Mirror:
+    """Make a leader's mirror with a clock that stands."""
+    clock = ManualClock(DUE + MINUTE)
+    leadership = Leadership(ledger._path.with_name("leader.lock"), ledger=ledger, clock=clock)
+    assert await leadership._try()
+    return Mirror(ledger=ledger, leadership=leadership, clock=clock)
 
 
 def the_run(ledger: Ledger, job: Job) -> Run:
     """Give the only run of a job."""
     found, total, _ = ledger.read(
-        lambda db: runs.select(
+        lambda db: run_lists.select(
             db,
             job_id=job.job_id,
             state=None,
@@ -88,7 +92,7 @@ def the_run(ledger: Ledger, job: Job) -> Run:
 
 async def test_a_mirrored_fire_has_one_record_from_first_to_last(ledger: Ledger) -> None:
     """Seen scheduled, running and done, and again and again: one run, one count."""
-    job, mirror = await a_job(ledger), a_mirror(ledger)
+    job, mirror = await a_job(ledger), await a_mirror(ledger)
     seen = MirroredRun(scheduled_for=DUE, reference={"flow_run_id": "f", "url": "http://x"})
     node = NodeRun(node="lint", state=RunState.SUCCEEDED)
     states = [
@@ -113,7 +117,7 @@ async def test_a_mirrored_fire_has_one_record_from_first_to_last(ledger: Ledger)
 
 async def test_a_run_that_was_first_seen_when_it_was_over_has_its_times(ledger: Ledger) -> None:
     """The server slept while Prefect worked."""
-    job, mirror = await a_job(ledger), a_mirror(ledger)
+    job, mirror = await a_job(ledger), await a_mirror(ledger)
 
     await mirror.mirror(
         job.serial,
@@ -127,7 +131,7 @@ async def test_a_run_that_was_first_seen_when_it_was_over_has_its_times(ledger: 
 @pytest.mark.parametrize("reason", [None, "paused"])
 async def test_a_run_that_never_starts_is_skipped(reason: str | None, ledger: Ledger) -> None:
     """With Prefect's reason, or the plain fact."""
-    job, mirror = await a_job(ledger), a_mirror(ledger)
+    job, mirror = await a_job(ledger), await a_mirror(ledger)
     outcome = None if reason is None else Outcome(state=RunState.CANCELLED, reason=reason)
 
     await mirror.mirror(
@@ -141,7 +145,7 @@ async def test_a_run_that_never_starts_is_skipped(reason: str | None, ledger: Le
 
 async def test_a_run_we_asked_for_keeps_its_id(ledger: Ledger) -> None:
     """A manual run comes back under its own id and cause."""
-    job, mirror = await a_job(ledger), a_mirror(ledger)
+    job, mirror = await a_job(ledger), await a_mirror(ledger)
     manual = Run(
         run_id="run-mine",
         job_id=job.job_id,
@@ -163,7 +167,7 @@ async def test_a_run_we_asked_for_keeps_its_id(ledger: Ledger) -> None:
 
 async def test_two_runs_of_one_fire_make_one_record(ledger: Ledger) -> None:
     """A second flow run with the same expected start, whatever its id, adds nothing."""
-    job, mirror = await a_job(ledger), a_mirror(ledger)
+    job, mirror = await a_job(ledger), await a_mirror(ledger)
 
     await mirror.mirror(
         job.serial,
@@ -187,7 +191,7 @@ async def test_only_confirmed_deployments_are_mirrored(
     """Without a receipt there is nothing to look at."""
     job = await a_job(ledger, backend=backend, reference=reference)
 
-    found = await a_mirror(ledger).mirrored_jobs()
+    found = await (await a_mirror(ledger)).mirrored_jobs()
 
     assert list(found) == ([job] if is_given else [])
 
@@ -195,7 +199,7 @@ async def test_only_confirmed_deployments_are_mirrored(
 async def test_a_run_is_cancelled_once(ledger: Ledger) -> None:
     """Two requests that meet count one cancelled fire."""
     job = await a_job(ledger)
-    await a_mirror(ledger).mirror(job.serial, [MirroredRun(scheduled_for=DUE)])
+    await (await a_mirror(ledger)).mirror(job.serial, [MirroredRun(scheduled_for=DUE)])
     run = the_run(ledger, job)
 
     for reason in ("first", "second"):

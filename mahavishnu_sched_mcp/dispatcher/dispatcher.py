@@ -8,32 +8,34 @@ So an editor that does not lead has the same reach as the one that does.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from datetime import timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
+from mahavishnu_sched_mcp.dispatcher.errands import Errands
+from mahavishnu_sched_mcp.dispatcher.outgoing import Outgoing, take_receipt
 from mahavishnu_sched_mcp.domain.engine import Backend, EngineState, Health
 from mahavishnu_sched_mcp.domain.job import Job, JobState
 from mahavishnu_sched_mcp.domain.run import RunState
 from mahavishnu_sched_mcp.errors import BackendUnavailableError, SchedulerError
-from mahavishnu_sched_mcp.ledger import job_lists, jobs, outbox, reports, runs
+from mahavishnu_sched_mcp.ledger import job_lists, jobs, outbox, reports, run_lists, runs, waiting
 from mahavishnu_sched_mcp.runner import outcomes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Mapping
 
     import apsw
 
     from mahavishnu_sched_mcp.backends.protocol import AlarmClock, SchedulerBackend
     from mahavishnu_sched_mcp.domain.clock import Clock
-    from mahavishnu_sched_mcp.domain.dispatch import Dispatch
+    from mahavishnu_sched_mcp.leadership import Leadership
     from mahavishnu_sched_mcp.ledger import Ledger
     from mahavishnu_sched_mcp.runner import Runner
 
 _ROUND_SECONDS = 1.0
 _MOST_BACKOFF_SECONDS = 30.0
+_LEAST_STEP_SECONDS = 5.0
 _GOING = {JobState.ACTIVE, JobState.PENDING}
 _log = structlog.get_logger()
 
@@ -50,6 +52,7 @@ class Dispatcher:
         self,
         *,
         ledger: Ledger,
+        leadership: Leadership,
         clock: Clock,
         alarm: AlarmClock,
         engines: Mapping[Backend, SchedulerBackend],
@@ -57,6 +60,7 @@ class Dispatcher:
         resume: Callable[[apsw.Connection, Job], Job],
     ) -> None:
         self._ledger = ledger
+        self._leadership = leadership
         self._clock = clock
         self._alarm = alarm
         self._engines = engines
@@ -64,9 +68,13 @@ class Dispatcher:
         self._resume = resume
         self._change = 0
         self._loop: asyncio.Task[None] | None = None
-        self._errands: dict[object, asyncio.Task[None]] = {}
+        self._errands = Errands()
+        self._outgoing = Outgoing(
+            ledger=ledger, leadership=leadership, clock=clock, engines=engines
+        )
         self._health: dict[Backend, Health] = {}
         self._reported = 0.0
+        self._looked: tuple[datetime, float] | None = None
 
     async def start(self) -> None:
         """Arm every active job and begin to follow the ledger. Idempotent."""
@@ -83,7 +91,7 @@ class Dispatcher:
         going = {job.backend for job in everything if job.state in _GOING}
         for backend in going | {job.backend for job in ended} | self._owed():
             if backend is not Backend.APSCHEDULER:
-                self._run_errand(("start", backend), self._keep_started(backend))
+                self._errands.run(("start", backend), self._keep_started(backend))
         await self._alarm.start(self._runner)
         for job in (*everything, *ended):
             self._follow_job(job)
@@ -92,11 +100,11 @@ class Dispatcher:
 
     async def stop(self) -> None:
         """Send and start nothing more. Idempotent."""
-        tasks = [*self._errands.values(), *([self._loop] if self._loop else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._loop = None
+        following, self._loop = self._loop, None
+        if following is not None:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+        await self._errands.stop()
         await self._alarm.stop()
 
     def health(self) -> dict[Backend, Health]:
@@ -114,19 +122,39 @@ class Dispatcher:
             except Exception:  # noqa: BLE001 - the leader's loop guard: without it nothing fires
                 _log.exception("round_broke")
                 await asyncio.sleep(_ROUND_SECONDS)
-            await self._ledger.changed(since=seen, within=_ROUND_SECONDS)
+            await self._ledger.changed(since=seen, within=self._pause())
 
     async def _round(self) -> None:
+        await self._follow_clock()
         changed, self._change = self._ledger.read(
             lambda db: job_lists.changed_since(db, self._change)
         )
         for job in changed:
             self._follow_job(job)
         await self._stop_cancelled()
-        await self._runner.start_pending()
+        await self._runner.start_waiting()
         self._hand_over()
         await self._resume_due()
         await self._report_health()
+
+    def _pause(self) -> float:
+        """Give the seconds until the next look: a second, less where a retry is due before."""
+        now = self._clock.now()
+        due = self._ledger.read(lambda db: waiting.next_available(db, after=now))
+        left = _ROUND_SECONDS if due is None else (due - now).total_seconds()
+        return min(_ROUND_SECONDS, max(0.0, left))
+
+    async def _follow_clock(self) -> None:
+        """Shorten all waits by what the wall clock was set back: they are durations."""
+        now, ticks = self._clock.now(), self._clock.monotonic()
+        before, self._looked = self._looked, (now, ticks)
+        if before is None:
+            return
+        back = (ticks - before[1]) - (now - before[0]).total_seconds()
+        if back >= _LEAST_STEP_SECONDS:
+            await self._leadership.write(
+                lambda db: waiting.bring_forward(db, seconds=back), durable=False
+            )
 
     def _follow_job(self, job: Job) -> None:
         engine = self._engines.get(job.backend)
@@ -137,7 +165,7 @@ class Dispatcher:
                 self._alarm.disarm(job.serial)
         if engine is None or job.backend is Backend.APSCHEDULER or not _needs_receipt(job):
             return
-        self._run_errand(("apply", job.serial), self._apply(job.serial))
+        self._errands.run(("apply", job.serial), self._apply(job.serial))
 
     async def _apply(self, serial: int) -> None:
         """Bring one job to its engine, again and again until the newest revision is there."""
@@ -156,13 +184,13 @@ class Dispatcher:
             except SchedulerError as error:
                 await self._note(job, f"{job.backend} refused it: {error}")
                 return
-            await self._ledger.write(
-                lambda db, job=job, given=receipt.reference: _take_receipt(db, job, given)  # type: ignore[misc]  # bound now
+            await self._leadership.write(
+                lambda db, job=job, given=receipt.reference: take_receipt(db, job, given)  # type: ignore[misc]  # bound now
             )
 
     async def _note(self, job: Job, note: str) -> None:
         if job.state is JobState.PENDING and job.note != note:
-            await self._ledger.write(lambda db: jobs.set_note(db, job.serial, note))
+            await self._leadership.write(lambda db: jobs.set_note(db, job.serial, note))
 
     async def _keep_started(self, backend: Backend) -> None:
         """Start an engine that has unfinished work, until it is up."""
@@ -178,54 +206,24 @@ class Dispatcher:
                 return
 
     def _hand_over(self) -> None:
-        now = self._clock.now()
-        for backend, work in self._ledger.read(lambda db: outbox.due(db, now=now)):
+        for backend, work in self._outgoing.due():
             if backend in self._engines:
-                self._run_errand(("send", work.run_id), self._send(backend, work))
-
-    async def _send(self, backend: Backend, work: Dispatch) -> None:
-        job, tries = self._ledger.read(
-            lambda db: (
-                jobs.require(db, runs.require(db, work.run_id).job_serial),
-                outbox.tries(db, work.run_id),
-            )
-        )
-        fresh = work.model_copy(update={"reference": job.reference})
-        try:
-            receipt = await self._engines[backend].dispatch(fresh)
-        except SchedulerError as refusal:
-            error, wait = refusal.message, min(0.5 * 2.0**tries, _MOST_BACKOFF_SECONDS)
-            again = self._clock.now() + timedelta(seconds=wait)
-            _log.warning("hand_over_failed", run_id=work.run_id, error=error)
-            await self._ledger.write(
-                lambda db: outbox.mark_failed(db, work.run_id, error=error, next_try_at=again),
-                durable=False,
-            )
-            return
-        at = self._clock.now()
-
-        def taken(db: apsw.Connection) -> None:
-            outbox.mark_sent(db, work.run_id, at=at)
-            runs.refer(db, work.run_id, receipt.reference)
-            if job.trigger is None and job.backend is Backend.ONEIRIC:
-                _take_receipt(db, jobs.require(db, job.serial), receipt.reference)
-
-        await self._ledger.write(taken)
+                self._errands.run(("send", work.run_id), self._outgoing.send(backend, work))
 
     async def _stop_cancelled(self) -> None:
-        for run_id in self._ledger.read(runs.cancel_requested):
+        for run_id in self._ledger.read(run_lists.cancel_requested):
             run = self._ledger.read(lambda db, wanted=run_id: runs.require(db, wanted))  # type: ignore[misc]  # bound now
             engine = self._engines.get(Backend(run.job_id.partition(":")[0]))
             is_mirrored = engine is not None and engine.capabilities.makes_own_fires
             if run.state is RunState.RUNNING and not is_mirrored:
                 self._runner.cancel(run_id)
             if engine is not None and not self._runner.is_running(run_id):
-                self._run_errand(("cancel", run_id), engine.cancel(run))
+                self._errands.run(("cancel", run_id), engine.cancel(run))
             if run.state is RunState.PENDING and not is_mirrored:
                 at = self._clock.now()
-                await self._ledger.write(
-                    lambda db, waiting=run, at=at: outcomes.cancel_waiting(  # type: ignore[misc]  # bound now
-                        db, waiting, reason="cancelled by request", at=at
+                await self._leadership.write(
+                    lambda db, idle=run, at=at: outcomes.cancel_waiting(  # type: ignore[misc]  # bound now
+                        db, idle, reason="cancelled by request", at=at
                     )
                 )
 
@@ -233,7 +231,7 @@ class Dispatcher:
         now = self._clock.now()
         paused = self._ledger.read(lambda db: job_lists.pauses_over(db, now=now))
         for job in paused:
-            await self._ledger.write(lambda db, due=job: self._resume(db, due))  # type: ignore[misc]  # bound now
+            await self._leadership.write(lambda db, due=job: self._resume(db, due))  # type: ignore[misc]  # bound now
 
     async def _report_health(self) -> None:
         """Write a new state down at once, new figures once a second: they move with every job."""
@@ -243,28 +241,12 @@ class Dispatcher:
             return
         self._health, self._reported = found, moment
         at = self._clock.now()
-        await self._ledger.write(lambda db: reports.save_health(db, found, at=at), durable=False)
+        await self._leadership.write(
+            lambda db: reports.save_health(db, found, at=at), durable=False
+        )
 
     def _owed(self) -> set[Backend]:
         return {Backend(name) for name in self._ledger.read(outbox.waiting)}
-
-    def _run_errand(self, key: object, work: Coroutine[None, None, None]) -> None:
-        """Run something beside the loop, unless the same errand is under way."""
-        if key in self._errands:
-            work.close()
-            return
-        task = asyncio.create_task(self._guarded(work))
-        self._errands[key] = task
-        task.add_done_callback(lambda _: self._errands.pop(key, None))
-
-    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            try:
-                await work
-            except Exception:  # noqa: BLE001 - the errands' loop guard
-                # One errand's defect must not end the others; the ledger still has the work.
-                _log.exception("errand_failed")
-                await asyncio.sleep(_ROUND_SECONDS)
 
 
 def _states(health: Mapping[Backend, Health]) -> dict[Backend, tuple[EngineState, str]]:
@@ -277,11 +259,6 @@ def _needs_receipt(job: Job) -> bool:
     if job.backend is Backend.PREFECT:
         return True
     return job.state is JobState.PENDING and job.trigger is not None
-
-
-def _take_receipt(db: apsw.Connection, job: Job, reference: dict[str, object]) -> None:
-    jobs.record_receipt(db, job.serial, revision=job.revision, reference=reference)
-    jobs.complete_if_over(db, job.serial)
 
 
 def idle(backend: Backend, *, is_on: bool) -> Health:

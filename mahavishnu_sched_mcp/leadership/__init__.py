@@ -1,0 +1,5 @@
+"""Who fires: one process of a data dir, by a lease with a rising term."""
+
+from mahavishnu_sched_mcp.leadership.leadership import DeposedError, Leadership, Terms
+
+__all__ = ["DeposedError", "Leadership", "Terms"]
