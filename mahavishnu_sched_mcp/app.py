@@ -17,6 +17,7 @@ from mahavishnu_sched_mcp.domain.engine import Backend, Health
 from mahavishnu_sched_mcp.leadership import Leadership
 from mahavishnu_sched_mcp.ledger import Ledger
 from mahavishnu_sched_mcp.probes import LedgerMetricsProbe, LedgerReminders, LedgerStatusProbe
+from mahavishnu_sched_mcp.retention import LedgerRetention
 from mahavishnu_sched_mcp.runner import Runner
 from mahavishnu_sched_mcp.runner.overlap import Bounds
 from mahavishnu_sched_mcp.runner.work import Mirror, QueueWork
@@ -123,6 +124,13 @@ class MahavishnuApp:
                 ledger_path=data_dir / "ledger.db",
             ),
             reminders=LedgerReminders(leadership=leadership, clock=clock),
+            retention=LedgerRetention(
+                ledger=ledger,
+                leadership=leadership,
+                clock=clock,
+                runs_days=settings.retention.runs_days,
+                runs_per_job=settings.retention.runs_per_job,
+            ),
         )
         self._executor = build_executor(settings, self.registry, ports)
         alarm = ApschedulerAlarmClock(
@@ -246,10 +254,12 @@ class _ServerPorts:
         status: LedgerStatusProbe,
         metrics: LedgerMetricsProbe,
         reminders: LedgerReminders,
+        retention: LedgerRetention,
     ) -> None:
         self.status = status
         self.metrics = metrics
         self.reminders = reminders
+        self.retention = retention
 
 
 def _enabled(settings: Settings) -> frozenset[Backend]:
@@ -268,4 +278,5 @@ def _system_jobs(settings: Settings, enabled: frozenset[Backend]) -> dict[str, f
     return {
         "health_check": chores.health_check_seconds if is_on else None,
         "metrics_collection": chores.metrics_collection_seconds if is_on else None,
+        "cache_cleanup": chores.cache_cleanup_seconds if is_on else None,
     }

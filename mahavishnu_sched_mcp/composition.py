@@ -56,6 +56,10 @@ class _ForeignPort:
         """Refuse."""
         raise _foreign(task="remind")
 
+    async def remove_old(self) -> Mapping[str, object]:
+        """Refuse."""
+        raise _foreign(task="cache_cleanup")
+
 
 def _foreign(*, task: str) -> CapabilityError:
     msg = f"Task '{task}' needs the server's ledger and cannot run in Prefect's process."
@@ -65,7 +69,7 @@ def _foreign(*, task: str) -> CapabilityError:
 class _ForeignPorts:
     """What built-in tasks may use in a process without the ledger: nothing."""
 
-    status = metrics = reminders = _ForeignPort()
+    status = metrics = reminders = retention = _ForeignPort()
 
 
 def compose_tasks(settings: Settings) -> TaskExecutor:

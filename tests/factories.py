@@ -27,7 +27,11 @@ from mahavishnu_sched_mcp.tasks.mark import task
 
 TWO_O_CLOCK = datetime(2026, 12, 1, 2, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-NO_CHORES = {"health_check_seconds": None, "metrics_collection_seconds": None}
+NO_CHORES = {
+    "health_check_seconds": None,
+    "metrics_collection_seconds": None,
+    "cache_cleanup_seconds": None,
+}
 """Settings under which the server has no jobs of its own."""
 
 _numbers = itertools.count(1)

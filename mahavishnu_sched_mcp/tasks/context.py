@@ -54,6 +54,14 @@ class Reminders(Protocol):
         ...
 
 
+class Retention(Protocol):
+    """What `cache_cleanup` may ask for."""
+
+    async def remove_old(self) -> Mapping[str, object]:
+        """Remove what the ledger need not keep, and say how much of each kind."""
+        ...
+
+
 class Ports(Protocol):
     """All that the built-in tasks may use; handed in by the app."""
 
@@ -70,6 +78,11 @@ class Ports(Protocol):
     @property
     def reminders(self) -> Reminders:
         """For `remind`."""
+        ...
+
+    @property
+    def retention(self) -> Retention:
+        """For `cache_cleanup`."""
         ...
 
 

@@ -196,10 +196,10 @@ async def test_the_status_names_missed_jobs_and_shows_twenty_lines(tmp_path: Pat
 
 async def test_a_setting_without_effect_is_named(tmp_path: Path) -> None:
     """Nothing is ignored silently."""
-    async with an_app(tmp_path, retention={"runs_days": 3}) as app:
+    async with an_app(tmp_path, dead_letters={"keep_days": 3}) as app:
         status = await app.scheduler.status()
 
-    assert any(line.startswith("retention.runs_days has no effect") for line in status.attention)
+    assert any(line.startswith("dead_letters.keep_days has no effect") for line in status.attention)
 
 
 async def test_a_reminder_and_a_sample_are_kept_by_the_chores(tmp_path: Path) -> None:

@@ -45,14 +45,13 @@ def test_the_defaults_are_all_supported() -> None:
         ("dead_letters: {keep_days: 3}", "dead_letters.keep_days"),
         ("notifications: {webhooks: [{url: 'https://a.example'}]}", "notifications.webhooks"),
         ("internal_tasks: {git_polling_seconds: 60}", "internal_tasks.git_polling_seconds"),
-        ("internal_tasks: {cache_cleanup_seconds: null}", "internal_tasks.cache_cleanup_seconds"),
+        ("internal_tasks: {dlq_processing_seconds: null}", "internal_tasks.dlq_processing_seconds"),
         (
             "tasks: {commands: {c: {argv: [/bin/true], approval: required}}}",
             "tasks.commands.c.approval",
         ),
         ("tasks: {http: {ping: {url: 'https://a.example'}}}", "tasks.http"),
         ("secrets: {t: {source: 'env:T'}}", "secrets"),
-        ("retention: {runs_days: 1}", "retention.runs_days"),
         ("http: {token: abc}", "http.token"),
     ],
 )
@@ -75,6 +74,8 @@ def test_a_setting_without_effect_is_named(text: str, key: str, tmp_path: Path) 
         "internal_tasks: {health_check_seconds: null, metrics_collection_seconds: 5}",
         "tasks: {commands: {c: {argv: [/bin/true]}}}",
         "limits: {max_jobs: 3}",
+        "internal_tasks: {cache_cleanup_seconds: null}",
+        "retention: {runs_days: 1, runs_per_job: 5}",
     ],
 )
 def test_a_setting_with_effect_is_not_named(text: str, tmp_path: Path) -> None:

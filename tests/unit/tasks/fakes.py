@@ -26,13 +26,17 @@ class RecordingPorts:
         """Answer these parts to each probe and measurement."""
         self.parts = dict(parts or {})
         self.kept: list[tuple[str, str]] = []
-        self.status = self.metrics = self.reminders = self
+        self.status = self.metrics = self.reminders = self.retention = self
 
     async def probe(self) -> Mapping[str, object]:
         """Answer the parts."""
         return self.parts
 
     async def measure(self) -> Mapping[str, object]:
+        """Answer the parts."""
+        return self.parts
+
+    async def remove_old(self) -> Mapping[str, object]:
         """Answer the parts."""
         return self.parts
 

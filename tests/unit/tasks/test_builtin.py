@@ -75,3 +75,12 @@ async def test_a_sample_is_the_runs_output() -> None:
         outcome = await executor.execute("metrics_collection", {}, context=a_run())
 
     assert outcome.value == {"jobs": 3}
+
+
+async def test_a_cleanup_answers_what_it_removed() -> None:
+    """`cache_cleanup` shows the figures of the retention."""
+    freed = {"removed": {"runs": 3}}
+    async with an_executor(ports=RecordingPorts(parts=freed)) as executor:
+        outcome = await executor.execute("cache_cleanup", {}, context=a_run())
+
+    assert outcome.value == freed
