@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks import calls, lateness, memory, start
+from tests.benchmarks import calls, lateness, memory, retention, start
 from tests.benchmarks.figures import Figure, conditions, table
 from tests.benchmarks.wire import BARE_SERVER, CHECKOUT, Era, our_server
 
@@ -18,6 +18,7 @@ _PARTS = {
     "calls": calls.measure,
     "lateness": lateness.measure,
     "memory": memory.measure,
+    "retention": retention.measure,
 }
 
 
