@@ -33,7 +33,8 @@ def insert(db: apsw.Connection, job: Job, *, fingerprint: str) -> Job:
         f"""insert into job (job_id, generation, change, backend, target, state, name, definition,
                  fingerprint, trigger, next_run_at, created_at, created_by, origin, tags, note)
             values (:job_id,
-                 (select coalesce(max(generation), 0) + 1 from job where job_id = :job_id),
+                 1 + max((select coalesce(max(generation), 0) from job where job_id = :job_id),
+                         (select generation from retired)),
                  {_NEXT_CHANGE}, :backend, :target, :state, :name, :definition, :fingerprint,
                  :trigger, :next_run_at, :created_at, :created_by, :origin, :tags, :note)
             returning serial, generation""",  # noqa: S608 - a constant
@@ -168,7 +169,7 @@ def get(db: apsw.Connection, serial: int) -> Job | None:
 def require(db: apsw.Connection, serial: int) -> Job:
     """Give one generation that is known to exist."""
     job = get(db, serial)
-    assert job is not None, serial  # noqa: S101 - serials never vanish
+    assert job is not None, serial  # noqa: S101 - the caller has just seen it
     return job
 
 

@@ -95,8 +95,9 @@ def count_since(db: apsw.Connection, since: datetime) -> dict[str, int]:
     """Count the fires by state whose runs ended or wait since an instant."""
     rows = query(
         db,
-        f"""select state, sum(fires) as n from run
-            where finished_at >= ? or {OPEN} group by state""",  # noqa: S608 - a constant
+        f"""select state, sum(fires) as n from
+                  (select state, fires from run where finished_at >= ?
+                   union all select state, fires from run where {OPEN}) group by state""",  # noqa: S608 - a constant
         (to_micros(since),),
     )
     return {row["state"]: row["n"] for row in rows}

@@ -21,12 +21,6 @@ create table retired (
 );
 insert into retired (one, generation) values (1, 0);
 
-create trigger job_generation after insert on job
-    when new.generation <= (select generation from retired)
-begin
-    update job set generation = (select generation + 1 from retired) where serial = new.serial;
-end;
-
 -- The newest finished runs of a job id, all of them and the dead ones.
 create index run_kept on run (job_id, seq) where finished_at is not null;
 create index run_dead on run (job_id, seq) where state = 'dead';
