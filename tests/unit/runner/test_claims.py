@@ -18,7 +18,8 @@ from mahavishnu_sched_mcp.domain.job import Job, JobDefinition, JobKind, JobStat
 from mahavishnu_sched_mcp.domain.policy import Policies
 from mahavishnu_sched_mcp.domain.run import Cause, Outcome, Run, RunState
 from mahavishnu_sched_mcp.ledger import jobs, runs
-from mahavishnu_sched_mcp.ledger.database import connect, migrate, query
+from mahavishnu_sched_mcp.ledger.database import connect, query
+from mahavishnu_sched_mcp.ledger.schema import migrate
 from mahavishnu_sched_mcp.runner import claims, outcomes
 from tests.factories import MINUTE, TWO_O_CLOCK, an_interval
 
