@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from mahavishnu_sched_mcp.errors import SchedulerError, ShuttingDownError
+from mahavishnu_sched_mcp.errors import LedgerCorruptError, SchedulerError, ShuttingDownError
 from mahavishnu_sched_mcp.ledger.backup import Backup, copy_ledger, vouch_for
+from mahavishnu_sched_mcp.ledger.database import RESTORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,6 +91,23 @@ class Archive:
             with suppress(SchedulerError):
                 return vouch_for(file).file
         return None
+
+    def advised(self, error: LedgerCorruptError) -> LedgerCorruptError:
+        """Say beside a refusal which backup to restore: the path in the log, only its name here."""
+        backup = self.newest_sound()
+        _log.error(
+            "ledger_refused",
+            error=str(error),
+            ledger=str(self._ledger),
+            newest_backup=None if backup is None else str(backup),
+        )
+        hint = error.hint
+        if hint.startswith(RESTORE) and backup is None:
+            hint += " There is no automatic backup."
+        elif hint.startswith(RESTORE) and backup is not None:
+            hint += f" The newest sound one: `mahavishnu-sched-mcp restore {backup.name}`."
+        message = f"{error.message} Nothing is written to it and nothing fires."
+        return LedgerCorruptError(message, hint=hint)
 
     def _daily(self) -> list[tuple[datetime, Path]]:
         found = [(_NAME.match(file.name), file) for file in self._files()]

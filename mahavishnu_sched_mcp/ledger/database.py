@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import apsw
@@ -80,7 +80,7 @@ def translated_errors() -> Iterator[None]:
         yield
     except apsw.FullError as error:
         raise no_room() from error
-    except (apsw.CorruptError, apsw.NotADBError) as error:
+    except (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError) as error:
         msg = "The ledger is damaged; nothing was changed."
         raise LedgerCorruptError(msg, hint=RESTORE) from error
     except (apsw.BusyError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError) as error:
@@ -99,13 +99,58 @@ def no_room() -> StorageFullError:
 def query(
     db: apsw.Connection, sql: str, values: Mapping[str, Any] | Sequence[Any] = ()
 ) -> list[Row]:
-    """Run one statement and give all its rows."""
-    return cast("list[Row]", db.execute(sql, values).fetchall())
+    """Run one statement and give all its rows.
+
+    Text that is none (damage has no check of its own) comes as bytes, so that the row can be told
+    apart and hides no other.
+    """
+    try:
+        return cast("list[Row]", db.execute(sql, values).fetchall())
+    except UnicodeDecodeError:
+        if not sql.lstrip().lower().startswith("select"):
+            raise
+        return _query_bytes(db, sql, values)
 
 
 def scalar(db: apsw.Connection, sql: str, values: Mapping[str, Any] | Sequence[Any] = ()) -> Any:
     """Run one statement and give its only value; None where it has no row."""
     return db.execute(sql, values).get
+
+
+def _query_bytes(
+    db: apsw.Connection, sql: str, values: Mapping[str, Any] | Sequence[Any]
+) -> list[Row]:
+    """Run a query again with its text taken as bytes, and decode what can be decoded."""
+    columns: list[str] = []
+
+    def note(cursor: apsw.Cursor, _: str, __: object) -> bool:
+        columns.extend(column[0] for column in cursor.get_description())
+        return False
+
+    looking = db.cursor()
+    looking.exec_trace = note
+    with suppress(apsw.ExecTraceAbort):
+        looking.execute(sql, values)
+    taken = ", ".join(
+        f"""case typeof("{name}") when 'text' then cast("{name}" as blob)
+             else "{name}" end as "{name}", typeof("{name}") as "{name}:type\""""
+        for name in dict.fromkeys(columns)
+    )
+    rows = db.execute(f"select {taken} from ({sql})", values).fetchall()  # noqa: S608 - our own queries
+    return [
+        {
+            name: _decoded(row[name]) if row[f"{name}:type"] == "text" else row[name]
+            for name in dict.fromkeys(columns)
+        }
+        for row in cast("list[Row]", rows)
+    ]
+
+
+def _decoded(text: bytes) -> str | bytes:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text
 
 
 def require_safe_sqlite() -> None:

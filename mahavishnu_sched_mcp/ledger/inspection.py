@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mahavishnu_sched_mcp.errors import LedgerCorruptError
 from mahavishnu_sched_mcp.ledger.database import RESTORE, connect, scalar, translated_errors
-from mahavishnu_sched_mcp.ledger.mark import Mark, commits_of
+from mahavishnu_sched_mcp.ledger.mark import Mark, commits_of, seal_of
 from mahavishnu_sched_mcp.ledger.schema import require_schema
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import apsw
 
-_MOST_PAGES_IN_FULL = 4096
+_MOST_PAGES_IN_FULL = 2048
 """Ledgers up to this size have every index compared with its table at every start."""
 _KEEP = (
     "To go on with what is left instead, run `mahavishnu-sched-mcp backup FILE`, then"
@@ -42,14 +42,19 @@ def inspect(path: Path) -> None:
         LedgerCorruptError: it is lost, damaged, cut short, another program's, or newer than
             this version.
     """
-    known = mark_of(path).read()  # before the ledger: commits of others meanwhile only add
+    mark = mark_of(path)
+    known = mark.read()  # before the ledger: commits of others meanwhile only add
     _require_file(path)
+    # Whoever opens it takes the seal off before it changes the file.
+    if known.seal and seal_of(path) not in {known.seal, ""} and mark.read().seal:
+        msg = "The ledger is damaged: its file is not as it was when it was closed."
+        raise LedgerCorruptError(msg, hint=f"{RESTORE} {_KEEP}")
     with closing(connect(path, read_only=True)) as connection:
         inspect_content(connection)
         with translated_errors():
             found = commits_of(connection)
-    if found < known:
-        lost = known - found
+    if found < known.commits:
+        lost = known.commits - found
         msg = f"The ledger has lost its newest {lost} acknowledged changes: its log was damaged."
         raise LedgerCorruptError(msg, hint=f"{RESTORE} {_KEEP}")
 

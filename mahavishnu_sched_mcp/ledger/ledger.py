@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from mahavishnu_sched_mcp.errors import LedgerCorruptError, SchedulerError, StorageFullError
+from mahavishnu_sched_mcp.errors import (
+    InternalError,
+    InvalidStateError,
+    LedgerCorruptError,
+    SchedulerError,
+    StorageFullError,
+)
 from mahavishnu_sched_mcp.ledger.archive import Archive, Archivist
 from mahavishnu_sched_mcp.ledger.database import (
-    RESTORE,
     close_last,
     connect,
     query,
     translated_errors,
 )
-from mahavishnu_sched_mcp.ledger.hold import Hold
+from mahavishnu_sched_mcp.ledger.hold import Hold, held_alone
 from mahavishnu_sched_mcp.ledger.inspection import inspect, is_new, mark_of
 from mahavishnu_sched_mcp.ledger.mark import commits_of
 from mahavishnu_sched_mcp.ledger.reserve import Reserve
@@ -81,7 +86,7 @@ class Ledger:
         except BaseException as error:
             self._hold.release()
             if isinstance(error, LedgerCorruptError):
-                raise self._explained(error) from error
+                raise self._archive.advised(error) from error
             raise
         self._watcher = asyncio.create_task(self._watch(), name="ledger-watch")
 
@@ -95,9 +100,10 @@ class Ledger:
         if self._archivist is not None:
             self._archivist.close()
             self._archivist = None
-        is_sound = self._damage is None
+        is_closed, is_sound = self._reader is not None, self._damage is None
         if self._writer is not None:
-            is_sound &= self._writer.close(timeout=_CLOSE_SECONDS) and self._writer.damage is None
+            is_closed = self._writer.close(timeout=_CLOSE_SECONDS)
+            is_sound &= is_closed and self._writer.damage is None
             self._writer = None
         if self._reader is not None:
             if is_sound:
@@ -107,6 +113,8 @@ class Ledger:
             self._reader = None
         self._mark.close()
         self._hold.release()
+        if is_closed and is_sound:
+            self._seal()
 
     def read[T](self, query: Callable[[apsw.Connection], T]) -> T:
         """Answer a question from what is committed.
@@ -226,36 +234,28 @@ class Ledger:
             return connect(self._path)
 
     def _keep_mark(self, connection: apsw.Connection) -> None:
-        """Make the mark where it is missing, once the tables are in the file itself."""
-        if self._mark.read() > 0:
-            return
+        """Take the seal off; make the mark where it is missing, once the tables are on the disk."""
         with translated_errors():
-            query(connection, "pragma wal_checkpoint(passive)")
             commits = commits_of(connection)
         try:
+            if self._mark.is_there:
+                self._mark.unseal(commits)
+                return
+            with translated_errors():
+                query(connection, "pragma wal_checkpoint(passive)")
             self._mark.make(commits)
-        except OSError as error:  # the next start makes it
-            _log.warning("ledger_mark_not_made", error=error.strerror)
+        except OSError as error:
+            if isinstance(error, SchedulerError):
+                raise
+            msg = f"The mark beside the ledger cannot be written: {error.strerror}."
+            raise InternalError(msg, hint="See `mahavishnu-sched-mcp doctor`.") from error
 
-    def _explained(self, error: LedgerCorruptError) -> LedgerCorruptError:
-        """Name the newest sound backup: its name to who asks, its path to the operator's log."""
-        backup = self._archive.newest_sound()
-        _log.error(
-            "ledger_refused",
-            error=str(error),
-            ledger=str(self._path),
-            newest_backup=None if backup is None else str(backup),
-        )
-        hint = error.hint
-        if hint.startswith(RESTORE):
-            hint += (
-                " There is no automatic backup."
-                if backup is None
-                else (f" The newest sound one: `mahavishnu-sched-mcp restore {backup.name}`.")
-            )
-        return LedgerCorruptError(
-            f"{error.message} Nothing is written to it and nothing fires.", hint=hint
-        )
+    def _seal(self) -> None:
+        """Seal the file, unless another process has it open or its log could not be emptied."""
+        log = self._path.with_name(f"{self._path.name}-wal")
+        with contextlib.suppress(InvalidStateError), held_alone(self._path.parent):
+            if not log.exists() or log.stat().st_size == 0:
+                self._mark.seal(self._path)
 
     def _note_damage(self, error: LedgerCorruptError) -> None:
         if self._damage is None:
