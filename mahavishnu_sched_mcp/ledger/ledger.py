@@ -210,28 +210,31 @@ class Ledger:
         return True
 
     def _open(self) -> None:
-        is_fresh = is_new(self._path)
-        if not is_fresh:
-            inspect(self._path)
-        with contextlib.ExitStack() as opened:
-            connection = self._connected()
-            opened.callback(connection.close)
-            migrate(connection, before=self._archive.keep_before_migration)
-            self._keep_mark(connection)
-            checkpoints, reader = connect(self._path), connect(self._path, read_only=True)
-            opened.pop_all()
+        try:
+            connection, checkpoints, reader = self._connections()
+        except StorageFullError:  # SQLite needs some room even to read
+            self._reserve.give_back()
+            connection, checkpoints, reader = self._connections()
         self._reserve.make()
         self._damage = None
         self._writer = Writer(connection, checkpoints, mark=self._mark, reserve=self._reserve)
         self._reader = reader
         self._archivist = Archivist(self._archive, on_failure=self._note_failed_backup)
 
-    def _connected(self) -> apsw.Connection:
-        try:
-            return connect(self._path)
-        except StorageFullError:
-            self._reserve.give_back()
-            return connect(self._path)
+    def _connections(self) -> tuple[apsw.Connection, apsw.Connection, apsw.Connection]:
+        """Give the writer's, the checkpoints' and the reader's, to a ledger of our schema."""
+        if not is_new(self._path):
+            inspect(self._path)
+        with contextlib.ExitStack() as opened:
+            connection = connect(self._path)
+            opened.callback(connection.close)
+            migrate(connection, before=self._archive.keep_before_migration)
+            self._keep_mark(connection)
+            checkpoints = connect(self._path)
+            opened.callback(checkpoints.close)
+            reader = connect(self._path, read_only=True)
+            opened.pop_all()
+        return connection, checkpoints, reader
 
     def _keep_mark(self, connection: apsw.Connection) -> None:
         """Take the seal off; make the mark where it is missing, once the tables are on the disk."""
