@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from mahavishnu_sched_mcp.errors import LedgerCorruptError, SchedulerError, ShuttingDownError
+from mahavishnu_sched_mcp.errors import (
+    InternalError,
+    LedgerCorruptError,
+    SchedulerError,
+    ShuttingDownError,
+)
 from mahavishnu_sched_mcp.ledger.backup import Backup, copy_ledger, vouch_for
 from mahavishnu_sched_mcp.ledger.database import RESTORE
 
@@ -124,7 +129,12 @@ class Archive:
             return []
 
     def _make_folder(self) -> None:
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            msg = f"The folder '{self.folder.name}' cannot be made: {error.strerror}."
+            hint = "Take away what is in its place, or free some space."
+            raise InternalError(msg, hint=hint) from error
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
