@@ -15,7 +15,8 @@ from mahavishnu_sched_mcp.dispatcher import Dispatcher, idle
 from mahavishnu_sched_mcp.domain.clock import Clock, SystemClock
 from mahavishnu_sched_mcp.domain.engine import Backend, Health
 from mahavishnu_sched_mcp.leadership import Leadership
-from mahavishnu_sched_mcp.ledger import Ledger
+from mahavishnu_sched_mcp.ledger import Ledger, backup, restoration
+from mahavishnu_sched_mcp.ledger.inspection import is_new
 from mahavishnu_sched_mcp.probes import LedgerMetricsProbe, LedgerReminders, LedgerStatusProbe
 from mahavishnu_sched_mcp.retention import LedgerRetention
 from mahavishnu_sched_mcp.runner import Runner
@@ -37,8 +38,11 @@ if TYPE_CHECKING:
     from mahavishnu_sched_mcp.backends.protocol import SchedulerBackend
     from mahavishnu_sched_mcp.domain.finding import Finding
     from mahavishnu_sched_mcp.domain.job import Job
+    from mahavishnu_sched_mcp.ledger.backup import Backup
+    from mahavishnu_sched_mcp.ledger.restoration import Restoration
     from mahavishnu_sched_mcp.settings import Settings
 
+LEDGER_NAME = "ledger.db"
 
 _LAST_SECONDS = 0.4
 """What still runs after the drain gets so long to end."""
@@ -84,8 +88,10 @@ class MahavishnuApp:
     async def start_scheduler(self) -> None:
         """Start the scheduler. Idempotent.
 
+        With a damaged ledger every call that needs it is refused; see `scheduler.start`.
+
         Raises:
-            LedgerCorruptError: the ledger is damaged or newer than this version.
+            StorageFullError: there is no room for the ledger.
         """
         await self.scheduler.start()
 
@@ -97,7 +103,7 @@ class MahavishnuApp:
     def _build_scheduler(self) -> MahavishnuScheduler:
         settings, clock = self.settings, self._clock
         data_dir = settings.data_path
-        ledger = Ledger(data_dir / "ledger.db")
+        ledger = Ledger(data_dir / LEDGER_NAME)
         leadership = Leadership(data_dir / "leader.lock", ledger=ledger, clock=clock)
         enabled = _enabled(settings)
         admission = Admission(
@@ -121,7 +127,7 @@ class MahavishnuApp:
                 ledger=ledger,
                 leadership=leadership,
                 clock=clock,
-                ledger_path=data_dir / "ledger.db",
+                ledger_path=data_dir / LEDGER_NAME,
             ),
             reminders=LedgerReminders(leadership=leadership, clock=clock),
             retention=LedgerRetention(
@@ -243,6 +249,29 @@ def diagnose(settings: Settings) -> list[Finding]:
     from mahavishnu_sched_mcp import diagnosis  # noqa: PLC0415
 
     return diagnosis.diagnose(settings)
+
+
+def has_ledger(settings: Settings) -> bool:
+    """Whether a ledger was ever made in the data dir, even where it is gone now."""
+    return not is_new(settings.data_path / LEDGER_NAME)
+
+
+def back_up(settings: Settings, file: Path, *, replace: bool = False) -> Backup:
+    """Copy the ledger to a file, beside running servers.
+
+    Raises:
+        SchedulerError: there is no sound ledger, or no place for the copy.
+    """
+    return backup.back_up(settings.data_path / LEDGER_NAME, to=file, replace=replace)
+
+
+def restore(settings: Settings, file: Path) -> Restoration:
+    """Put a backup in the ledger's place; what was there is renamed.
+
+    Raises:
+        SchedulerError: the backup is not sound, or the ledger is in use.
+    """
+    return restoration.restore(settings.data_path / LEDGER_NAME, backup=file)
 
 
 class _ServerPorts:

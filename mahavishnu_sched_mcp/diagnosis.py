@@ -15,7 +15,8 @@ from mahavishnu_sched_mcp.composition import build_catalog, build_registry
 from mahavishnu_sched_mcp.domain.finding import Finding
 from mahavishnu_sched_mcp.errors import SchedulerError
 from mahavishnu_sched_mcp.ledger import job_lists, lease
-from mahavishnu_sched_mcp.ledger.database import check, connect, require_safe_sqlite
+from mahavishnu_sched_mcp.ledger.database import close_last, connect, require_safe_sqlite
+from mahavishnu_sched_mcp.ledger.inspection import inspect, is_new
 from mahavishnu_sched_mcp.settings import unsupported
 
 if TYPE_CHECKING:
@@ -90,13 +91,11 @@ def _sqlite(_: Settings) -> Finding:
 
 def _ledger(settings: Settings) -> Finding:
     path = settings.data_path / "ledger.db"
-    if not path.exists():
+    if is_new(path):
         return Finding(part="ledger", ok=True, detail="not made yet; the first start makes it")
     try:
-        connection = connect(path, read_only=True)
-        check(connection)
-        count = job_lists.count_unfinished(connection)
-        connection.close()
+        inspect(path)
+        count = _looked_up(path, job_lists.count_unfinished)
     except SchedulerError as error:
         return Finding(part="ledger", ok=False, detail=error.message, mend=error.hint)
     detail = f"sound, {count} unfinished jobs, {path.stat().st_size // 1024} KiB"
@@ -113,9 +112,11 @@ def _leader(settings: Settings) -> Finding:
             detail="no server runs on this data dir: nothing fires now",
             mend="Open an editor that starts it, or run `mahavishnu-sched-mcp serve`.",
         )
-    connection = connect(path, read_only=True)
-    leader = lease.read(connection)
-    connection.close()
+    try:
+        inspect(path)
+    except SchedulerError as error:
+        return Finding(part="leader", ok=False, detail=error.message, mend=error.hint)
+    leader = _looked_up(path, lease.read)
     pid, host = leader.holder.pid, leader.holder.host
     detail = f"process {pid} on {host} leads since {leader.started_at.isoformat()}"
     return Finding(part="leader", ok=True, detail=detail)
@@ -159,6 +160,15 @@ def _prefect(settings: Settings) -> Finding:
             " or set schedulers.prefect_server_url to null.",
         )
     return Finding(part="prefect", ok=True, detail=f"the server at {url} answers")
+
+
+def _looked_up[Answer](path: Path, ask: Callable[[apsw.Connection], Answer]) -> Answer:
+    """Ask a sound ledger, and leave no file of SQLite's behind."""
+    connection = connect(path, read_only=True)
+    try:
+        return ask(connection)
+    finally:
+        close_last(connection)
 
 
 def _installed(package: str) -> Finding:

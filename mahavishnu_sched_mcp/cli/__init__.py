@@ -21,9 +21,15 @@ _COMMANDS = {
     "preview": "show when a trigger would fire",
     "classify": "say which engine suits a task",
     "doctor": "check the installation, and say how to mend each part",
+    "backup": "copy the ledger to a file, beside running servers",
+    "restore": "put a backup in the ledger's place; what was there is kept",
     "demo": "do the main job on all three engines, through a real server",
 }
 _ASKING = frozenset({"jobs", "runs", "status", "catalog", "preview", "classify"})
+_FILES = {
+    "backup": "the copy; must not be there yet",
+    "restore": "a backup, or the name of one in the data dir's folder 'backups'",
+}
 _HIDDEN = {"_prefect-server": "prefect_server", "_prefect-worker": "prefect_worker"}
 
 
@@ -75,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     parsers["classify"].add_argument("task_name")
     parsers["classify"].add_argument("--description")
     parsers["classify"].add_argument("--interval-seconds", type=float)
+    for name, text in _FILES.items():
+        parsers[name].add_argument("file", type=Path, metavar="FILE", help=text)
+    parsers["backup"].add_argument("--force", action="store_true", help="overwrite FILE")
     parsers["demo"].add_argument("--keep", action="store_true", help="keep the demo's data dir")
     return parser
 

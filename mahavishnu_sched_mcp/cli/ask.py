@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from mahavishnu_sched_mcp.app import MahavishnuApp
+from mahavishnu_sched_mcp.app import MahavishnuApp, has_ledger
 from mahavishnu_sched_mcp.cli import tables
 from mahavishnu_sched_mcp.domain.engine import Backend
 from mahavishnu_sched_mcp.domain.job import JobState
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 FINE, WRONG_USAGE = 0, 2
 MOST_ROWS = 200
-LEDGER_NAME = "ledger.db"
 NO_LEDGER = "No ledger yet: nothing was ever scheduled here."
 WIDTH_ELSEWHERE = 160
 """Columns where no terminal says how many there are: ids stay whole in a file or a pipe."""
@@ -58,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     configure_logging(environ=os.environ)
     settings = load_settings(config=options.config, data_dir=options.data_dir, environ=os.environ)
     ask, show = _QUESTIONS[options.command]
-    is_new = options.command in _OF_LEDGER and not (settings.data_path / LEDGER_NAME).exists()
+    is_new = options.command in _OF_LEDGER and not has_ledger(settings)
     try:
         if is_new:
             view = _answered_anew(settings, ask, options)

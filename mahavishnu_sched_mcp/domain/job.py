@@ -121,6 +121,7 @@ class Job(Value):
         fired: How many fires it had (for `max_runs`).
         reference: The engine's own ids (`deployment_id`, ...).
         paused_until: Resume by itself at this instant.
+        is_damaged: The ledger's record of it cannot be read; the definition stands in for one.
     """
 
     serial: int
@@ -143,6 +144,7 @@ class Job(Value):
     last_run: LastRun | None = None
     reference: JsonObject = Field(default_factory=dict)
     paused_until: Instant | None = None
+    is_damaged: bool = False
 
     @property
     def backend(self) -> Backend:

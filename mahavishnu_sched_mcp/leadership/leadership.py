@@ -102,13 +102,19 @@ class Leadership:
         return is_live and (not found.holds_lock or self._lock.is_held_by_another())
 
     async def write[T](
-        self, change: Callable[[apsw.Connection], T], *, durable: bool = True, term: int = 0
+        self,
+        change: Callable[[apsw.Connection], T],
+        *,
+        durable: bool = True,
+        essential: bool = False,
+        term: int = 0,
     ) -> T:
         """Commit a change that only the leader may make.
 
         Args:
             change: Gets the connection inside a transaction.
             durable: See `Ledger.write`.
+            essential: See `Ledger.write`.
             term: The term in which the work began; 0 takes the present one.
 
         Raises:
@@ -126,7 +132,7 @@ class Leadership:
             return change(db)
 
         try:
-            return await self._ledger.write(fenced, durable=durable)
+            return await self._ledger.write(fenced, durable=durable, essential=essential)
         except DeposedError:
             if mine == self.term:
                 self._deposed.set()

@@ -22,6 +22,10 @@ _NOT_OVER = "job.state not in ('completed', 'cancelled')"
 """In these words, so that the index `job_counted` serves."""
 
 
+_TAGS = "case when json_valid(job.tags) then job.tags else '[]' end"
+"""One damaged row must not fail the list of all others."""
+
+
 def changed_since(db: apsw.Connection, change: int) -> tuple[list[Job], int]:
     """Give the jobs that changed after a change number, and the newest number."""
     newest = newest_change(db)
@@ -125,7 +129,7 @@ def _filter(
     if backend is not None:
         parts.append(("job.backend = ?", [backend.value]))
     if tag is not None:
-        parts.append(("exists (select 1 from json_each(job.tags) where value = ?)", [tag]))
+        parts.append((f"exists (select 1 from json_each({_TAGS}) where value = ?)", [tag]))  # noqa: S608 - a constant
     if not include_system:
         parts.append(("job.origin <> 'system'", []))
     where = " and ".join(part for part, _ in parts)

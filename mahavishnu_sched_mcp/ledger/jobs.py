@@ -61,9 +61,15 @@ def insert(db: apsw.Connection, job: Job, *, fingerprint: str) -> Job:
 def save(db: apsw.Connection, job: Job, *, fingerprint: str | None = None) -> Job:
     """Write a changed job under its serial with its revision counted up by one.
 
+    Of a damaged job only its state is written, unless it gets a new definition: what its record
+    holds may still help someone.
+
     Args:
         fingerprint: The new definition's, where that changed; None keeps the stored one.
     """
+    if job.is_damaged and fingerprint is None:
+        set_state(db, job.serial, job.state)
+        return require(db, job.serial)
     _update(
         db,
         job.serial,
@@ -190,7 +196,8 @@ def end_ephemeral(db: apsw.Connection) -> None:
     rows = query(
         db,
         f"""select serial from job where state in ({marks})
-              and json_extract(definition, '$.durable') = 0""",  # noqa: S608 - marks only
+              and json_extract(case when json_valid(definition) then definition end,
+                               '$.durable') = 0""",  # noqa: S608 - marks only
         UNFINISHED,
     )
     for row in rows:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mahavishnu_sched_mcp.domain.dispatch import Dispatch
 from mahavishnu_sched_mcp.domain.engine import Backend
+from mahavishnu_sched_mcp.ledger.damage import sound
 from mahavishnu_sched_mcp.ledger.database import query, scalar
 from mahavishnu_sched_mcp.ledger.instant import from_micros, to_micros
 
@@ -26,7 +27,7 @@ def put(db: apsw.Connection, work: Dispatch, *, backend: Backend, at: datetime) 
 
 
 def due(db: apsw.Connection, *, now: datetime, limit: int = 100) -> list[tuple[Backend, Dispatch]]:
-    """Give what waits to be handed over, oldest first.
+    """Give what waits to be handed over, oldest first; a damaged row keeps no other back.
 
     Of paused jobs only what someone asked for by hand.
     """
@@ -39,7 +40,9 @@ def due(db: apsw.Connection, *, now: datetime, limit: int = 100) -> list[tuple[B
             order by outbox.created_at, outbox.run_id limit ?""",
         (to_micros(now), limit),
     )
-    return [(Backend(row["backend"]), Dispatch.model_validate_json(row["work"])) for row in rows]
+    return sound(
+        lambda row: (Backend(row["backend"]), Dispatch.model_validate_json(row["work"])), rows
+    )
 
 
 def waiting(db: apsw.Connection) -> dict[str, int]:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from mahavishnu_sched_mcp.domain.engine import Backend, Health
+from mahavishnu_sched_mcp.ledger.damage import sound
 from mahavishnu_sched_mcp.ledger.database import query
 from mahavishnu_sched_mcp.ledger.instant import to_micros
 from mahavishnu_sched_mcp.ledger.rows import dump_json
@@ -28,7 +29,11 @@ def save_health(db: apsw.Connection, health: Mapping[Backend, Health], *, at: da
 def health(db: apsw.Connection) -> dict[Backend, Health]:
     """Give how the leader last saw the engines."""
     rows = query(db, "select backend, health from engine_health")
-    return {Backend(row["backend"]): Health.model_validate_json(row["health"]) for row in rows}
+    return dict(
+        sound(
+            lambda row: (Backend(row["backend"]), Health.model_validate_json(row["health"])), rows
+        )
+    )
 
 
 def add_reminder(db: apsw.Connection, run_id: str, message: str, *, at: datetime) -> None:

@@ -1,4 +1,7 @@
-"""Rows of the ledger as domain values."""
+"""Rows of the ledger as domain values.
+
+A row that cannot be read hides nothing: its job stands there in quarantine, its run says so.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,12 @@ from mahavishnu_sched_mcp.domain.job import Counts, Job, JobDefinition, JobState
 from mahavishnu_sched_mcp.domain.output import Output
 from mahavishnu_sched_mcp.domain.run import Attempt, Cause, NodeRun, Run, RunError, RunState
 from mahavishnu_sched_mcp.domain.trigger import Trigger
+from mahavishnu_sched_mcp.ledger.damage import (
+    UNREADABLE,
+    sound,
+    stand_in_for_job,
+    stand_in_for_run,
+)
 from mahavishnu_sched_mcp.ledger.instant import from_micros
 
 if TYPE_CHECKING:
@@ -38,7 +47,29 @@ def load_trigger(stored: str | None) -> Trigger | None:
 
 
 def job_of(row: Row) -> Job:
-    """Build a job from its row, joined with its last run (`last_state`, `last_finished_at`)."""
+    """Build a job from its row, joined with its last run (`last_state`, `last_finished_at`).
+
+    A damaged row becomes a quarantined job that keeps its id and can be cancelled.
+    """
+    try:
+        return _job_of(row)
+    except UNREADABLE as error:
+        return stand_in_for_job(row, error)
+
+
+def run_of(row: Row, attempts: Iterable[Row] = (), nodes: Iterable[Row] = ()) -> Run:
+    """Build a run from its row and the rows of its attempts and nodes.
+
+    Of a damaged row what can be read is kept, and the reason says so.
+    """
+    attempts, nodes = list(attempts), list(nodes)
+    try:
+        return _run_of(row, attempts, nodes)
+    except UNREADABLE:
+        return stand_in_for_run(row, sound(_attempt_of, attempts), sound(_node_of, nodes))
+
+
+def _job_of(row: Row) -> Job:
     last = None
     if row["last_run_id"] is not None and row.get("last_state") is not None:
         last = LastRun(
@@ -70,8 +101,7 @@ def job_of(row: Row) -> Job:
     )
 
 
-def run_of(row: Row, attempts: Iterable[Row] = (), nodes: Iterable[Row] = ()) -> Run:
-    """Build a run from its row and the rows of its attempts and nodes."""
+def _run_of(row: Row, attempts: Iterable[Row], nodes: Iterable[Row]) -> Run:
     error = None
     if row["error_type"] is not None:
         error = RunError(type=row["error_type"], message=row["error_message"] or "")

@@ -71,7 +71,7 @@ class Recorder:
 
         while True:
             try:
-                run = await self._leadership.write(change, durable=False, term=term)
+                run = await self._leadership.write(change, durable=False, essential=True, term=term)
                 break
             except DeposedError:
                 _log.warning("outcome_of_lost_term", run_id=run_id, state=outcome.state)

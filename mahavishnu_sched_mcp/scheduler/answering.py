@@ -160,6 +160,7 @@ class Answering(SchedulerCore):
                 is_led=self._parts.lead.is_somebody_leading(),
                 health=health,
                 notices=self._parts.notices,
+                troubles=self._ledger.troubles(),
             )
         )
 

@@ -74,7 +74,13 @@ def update(
 
     Args:
         trigger: The newly anchored one, where the trigger changed; None keeps the old.
+
+    Raises:
+        InvalidStateError: its record is damaged, so there is nothing to change.
     """
+    if job.is_damaged:
+        msg = f"The record of job '{job.job_id}' is damaged."
+        raise InvalidStateError(msg, hint="Take it away with cancel_job, then make it anew.")
     changed = job.model_copy(
         update={
             "definition": definition,

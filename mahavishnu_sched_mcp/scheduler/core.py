@@ -10,7 +10,7 @@ from mahavishnu_sched_mcp.domain.engine import Backend
 from mahavishnu_sched_mcp.domain.job import Job, JobState, Origin
 from mahavishnu_sched_mcp.domain.run import RunState
 from mahavishnu_sched_mcp.domain.trigger import TriggerRequest
-from mahavishnu_sched_mcp.errors import ShuttingDownError
+from mahavishnu_sched_mcp.errors import LedgerCorruptError, ShuttingDownError
 from mahavishnu_sched_mcp.ledger import jobs, run_lists, runs
 from mahavishnu_sched_mcp.ledger.keys import Call
 from mahavishnu_sched_mcp.scheduler import creation
@@ -73,6 +73,7 @@ class SchedulerCore:
         self._clock = parts.clock
         self._is_started = False
         self._is_stopping = False
+        self._refused: LedgerCorruptError | None = None
 
     @property
     def is_leader(self) -> bool:
@@ -82,18 +83,24 @@ class SchedulerCore:
     async def start(self, *, lead: bool = True) -> None:
         """Open the ledger and take the lead or wait for it. Idempotent.
 
+        With a ledger that is damaged or newer than this version nothing is led and nothing is
+        written: the calls that need it are refused, the others are answered.
+
         Args:
             lead: False only looks and asks: this process never fires.
 
         Raises:
-            LedgerCorruptError: the ledger is damaged or newer than this version.
             StorageFullError: there is no room.
         """
         if self._is_started:
             return
-        await self._ledger.open()
+        self._refused = None
+        try:
+            await self._ledger.open()
+        except LedgerCorruptError as error:
+            self._refused = error
         self._is_started, self._is_stopping = True, False
-        if lead:
+        if lead and self._refused is None:
             await self._parts.lead.start(self._keep_system_jobs)
 
     async def stop(self, *, drain: float = 0.7) -> None:
@@ -118,6 +125,8 @@ class SchedulerCore:
         if self._is_stopping or not self._is_started:
             msg = "The server is shutting down and takes no new calls."
             raise ShuttingDownError(msg, hint="Call again when it is back; nothing was changed.")
+        if self._refused is not None:
+            raise self._refused
 
     async def _settled(self, serial: int) -> Job:
         """Wait for the engine's receipt as long as a call may, and give the job as it is then."""

@@ -105,7 +105,9 @@ class Keeping(SchedulerCore):
         if end is not None and end <= now:
             msg = f"until='{until}' is not in the future."
             raise InvalidArgumentsError(msg, hint="Use a later instant, or leave it out.")
-        return await self._done(lambda db: change.pause(db, job_id, note=note, until=end, at=now))
+        return await self._done(
+            lambda db: change.pause(db, job_id, note=note, until=end, at=now), essential=True
+        )
 
     async def pause_jobs(
         self, tag: str, *, note: str | None = None, until: str | None = None
@@ -138,10 +140,12 @@ class Keeping(SchedulerCore):
         """
         self._require_open()
         now = self._clock.now()
-        return await self._done(lambda db: change.cancel(db, job_id, at=now))
+        return await self._done(lambda db: change.cancel(db, job_id, at=now), essential=True)
 
-    async def _done(self, write: Callable[[apsw.Connection], Job]) -> Job:
-        job = await self._ledger.write(write)
+    async def _done(
+        self, write: Callable[[apsw.Connection], Job], *, essential: bool = False
+    ) -> Job:
+        job = await self._ledger.write(write, essential=essential)
         if job.backend is Backend.PREFECT:
             job = await self._settled(job.serial)
         return with_next_fire(job, now=self._clock.now())

@@ -69,7 +69,7 @@ class Running(SchedulerCore):
             RunNotFoundError: there is no such run.
         """
         self._require_open()
-        run = await self._ledger.write(lambda db: extra.request_cancel(db, run_id))
+        run = await self._ledger.write(lambda db: extra.request_cancel(db, run_id), essential=True)
         return await self._finished(run.run_id, wait_seconds=CANCEL_SECONDS, on_progress=None)
 
     async def get_run(

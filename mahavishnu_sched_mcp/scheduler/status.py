@@ -31,6 +31,7 @@ def read_status(
     is_led: bool,
     health: Mapping[Backend, Health],
     notices: Sequence[str],
+    troubles: Sequence[str] = (),
 ) -> Status:
     """Answer `get_status`.
 
@@ -38,6 +39,7 @@ def read_status(
         is_led: Whether any process fires now.
         health: How the engines are, as this process or the leader sees them.
         notices: What the operator should know of the settings.
+        troubles: What is wrong with the ledger itself.
     """
     leader = lease.read(db)
     since = now - _DAY
@@ -58,7 +60,10 @@ def read_status(
             "runs_last_24h": run_lists.count_since(db, since),
             "outbox_waiting": outbox.waiting(db),
         },
-        attention=tuple(_attention(db, is_led=is_led, health=health, since=since, notices=notices)),
+        attention=(
+            *troubles,
+            *_attention(db, is_led=is_led, health=health, since=since, notices=notices),
+        ),
     )
 
 

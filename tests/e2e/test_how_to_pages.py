@@ -22,6 +22,7 @@ from mahavishnu_sched_mcp.settings import load_settings, unsupported
 ROOT = Path(__file__).parents[2]
 CRON = ROOT / "docs/how-to/migrate-from-cron.md"
 DEMO = ROOT / "docs/how-to/see-the-demo.md"
+BACKUP = ROOT / "docs/how-to/back-up-and-restore.md"
 TROUBLE = ROOT / "docs/how-to/troubleshoot.md"
 PROGRAM = "mahavishnu-sched-mcp"
 
@@ -31,7 +32,7 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", [CRON, DEMO, TROUBLE], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [BACKUP, CRON, DEMO, TROUBLE], ids=lambda page: page.name)
 def test_links_lead_to_files(page: Path) -> None:
     """A reader who follows a link within the checkout finds a page."""
     targets = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
@@ -39,7 +40,7 @@ def test_links_lead_to_files(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-@pytest.mark.parametrize("page", [CRON, DEMO, TROUBLE], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [BACKUP, CRON, DEMO, TROUBLE], ids=lambda page: page.name)
 def test_the_commands_of_a_page_exist(page: Path) -> None:
     """Each command line that is shown is one the program understands."""
     lines = [
@@ -110,7 +111,7 @@ def test_the_demo_page_has_every_step() -> None:
         assert row.startswith(title)
 
 
-@pytest.mark.parametrize("page", [CRON, DEMO, TROUBLE], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [BACKUP, CRON, DEMO, TROUBLE], ids=lambda page: page.name)
 def test_the_tools_of_a_page_exist(page: Path) -> None:
     """A name that looks like a tool's is one."""
     verbs = "list|get|pause|resume|cancel|run|replay|schedule|enqueue|preview|classify|update"

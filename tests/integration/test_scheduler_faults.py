@@ -46,12 +46,12 @@ class Failing:
         self._error = error or (lambda: StorageFullError(FULL))
         ledger.write = self.write  # type: ignore[method-assign]  # the fault under test
 
-    async def write(self, change: Any, *, durable: bool = True) -> Any:
+    async def write(self, change: Any, *, durable: bool = True, essential: bool = False) -> Any:
         """Fail, or commit."""
         if self.left > 0:
             self.left -= 1
             raise self._error()
-        return await self._write(change, durable=durable)
+        return await self._write(change, durable=durable, essential=essential)
 
 
 async def test_a_fire_on_a_full_disk_is_taken_when_there_is_room(tmp_path: Path) -> None:
@@ -107,8 +107,10 @@ async def test_the_leaders_errands_go_on_after_a_fault(
         await app.scheduler.schedule_internal_task("greet", trigger=an_interval(60), id="a")
         write = app.scheduler._ledger.write
 
-        async def write_and_break(change: Any, *, durable: bool = True) -> Any:
-            made = await write(change, durable=durable)
+        async def write_and_break(
+            change: Any, *, durable: bool = True, essential: bool = False
+        ) -> Any:
+            made = await write(change, durable=durable, essential=essential)
             app.scheduler._ledger.write = write  # type: ignore[method-assign]  # as it was
             Failing(ledger_of(app), count=1, error=error)
             return made
@@ -232,13 +234,33 @@ async def test_a_chore_that_is_switched_off_leaves_nothing_waiting(tmp_path: Pat
     assert run.state is RunState.CANCELLED
 
 
-async def test_a_ledger_that_cannot_be_trusted_stops_the_start(tmp_path: Path) -> None:
-    """Nothing is written to it, and the app can be started again later."""
-    (tmp_path / "ledger.db").write_bytes(b"no database at all" * 500)
+async def test_a_ledger_that_cannot_be_trusted_is_not_touched(tmp_path: Path) -> None:
+    """Every call that needs it is refused, what needs none is answered, and nothing fires."""
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"no database at all" * 500)
     app = MahavishnuApp(a_settings(tmp_path))
 
+    await app.start_scheduler()
+    with pytest.raises(LedgerCorruptError, match="Nothing is written to it"):
+        await app.scheduler.list_jobs()
     with pytest.raises(LedgerCorruptError):
-        await app.start_scheduler()
+        await app.scheduler.schedule_internal_task("greet", trigger=an_interval(60), id="a")
+    tasks = app.scheduler.list_catalog(kind="task").tasks
+    is_leader = app.scheduler.is_leader
+    await app.stop_scheduler()
+
+    assert not is_leader
+    assert "greet" in {task.name for task in tasks}
+    assert path.read_bytes() == b"no database at all" * 500
+    assert names_in(tmp_path) == {"ledger.db", "ledger.lock"}
+
+
+async def test_an_app_starts_again_when_the_ledger_is_mended(tmp_path: Path) -> None:
+    """A refusal is no end."""
+    (tmp_path / "ledger.db").write_bytes(b"no database at all" * 500)
+    app = MahavishnuApp(a_settings(tmp_path))
+    await app.start_scheduler()
+    await app.stop_scheduler()
 
     (tmp_path / "ledger.db").unlink()
     async with app.lifecycle():
@@ -246,6 +268,11 @@ async def test_a_ledger_that_cannot_be_trusted_stops_the_start(tmp_path: Path) -
     async with app.scheduler.lifecycle():
         assert app.scheduler.is_leader
     assert not app.scheduler.is_leader
+
+
+def names_in(folder: Path) -> set[str]:
+    """Give the names of the files in a folder."""
+    return {file.name for file in folder.iterdir()}
 
 
 def _armed(app: MahavishnuApp) -> int:

@@ -290,10 +290,12 @@ async def test_two_updates_at_once_do_not_lose_one(tmp_path: Path) -> None:
         await app.scheduler.schedule_internal_task("greet", trigger=an_interval(60), id="a")
         write = app.scheduler._ledger.write
 
-        async def write_late(change: object, *, durable: bool = True) -> object:
+        async def write_late(
+            change: object, *, durable: bool = True, essential: bool = False
+        ) -> object:
             app.scheduler._ledger.write = write  # type: ignore[method-assign]  # only the first is late
             await app.scheduler.update_job(JOB, params={"times": 2})
-            return await write(change, durable=durable)  # type: ignore[arg-type]  # as it was handed in
+            return await write(change, durable=durable, essential=essential)  # type: ignore[arg-type]  # as it was handed in
 
         app.scheduler._ledger.write = write_late  # type: ignore[method-assign, assignment]  # see above
         with pytest.raises(InvalidStateError, match="changed by another call"):

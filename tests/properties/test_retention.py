@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from mahavishnu_sched_mcp.domain.engine import Backend
 from mahavishnu_sched_mcp.domain.job import Counts, JobState
 from mahavishnu_sched_mcp.domain.run import RunState
-from mahavishnu_sched_mcp.ledger.database import connect, migrate, query
+from mahavishnu_sched_mcp.ledger.database import connect, query
 from mahavishnu_sched_mcp.ledger.instant import to_micros
+from mahavishnu_sched_mcp.ledger.schema import migrate
 from tests.unit.ledger.past import DAY, NOW, a_job, a_key, a_run, is_over, sweep
 
 HOUR = timedelta(hours=1)

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from mahavishnu_sched_mcp.ledger import retention, sweeps
-from mahavishnu_sched_mcp.ledger.database import connect, migrate
+from mahavishnu_sched_mcp.ledger.database import connect
+from mahavishnu_sched_mcp.ledger.schema import migrate
 from mahavishnu_sched_mcp.settings import Settings, load_settings, unsupported
 
 PAGE = Path(__file__).parents[2] / "docs/reference/retention.md"

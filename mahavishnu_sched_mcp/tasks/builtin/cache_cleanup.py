@@ -13,5 +13,4 @@ async def cache_cleanup(*, ports: Ports) -> dict[str, object]:
     Args:
         ports: Filled in by the executor.
     """
-    # A port that keeps a copy of the ledger has its place here, before anything is removed.
     return dict(await ports.retention.remove_old())

@@ -14,8 +14,9 @@ from mahavishnu_sched_mcp.errors import (
     SchedulerError,
     StorageFullError,
 )
-from mahavishnu_sched_mcp.ledger import Ledger, database
-from mahavishnu_sched_mcp.ledger.database import connect, migrate, query, scalar, translated_errors
+from mahavishnu_sched_mcp.ledger import Ledger, schema
+from mahavishnu_sched_mcp.ledger.database import connect, query, scalar, translated_errors
+from mahavishnu_sched_mcp.ledger.schema import migrate
 
 
 def test_a_new_ledger_is_for_its_owner_only(tmp_path: Path) -> None:
@@ -62,14 +63,16 @@ def test_a_migration_that_fails_leaves_the_schema_as_it_was(
 ) -> None:
     """Version and tables are those of before."""
     connection = connect(tmp_path / "ledger.db")
-    scripts = database._scripts()
-    monkeypatch.setattr(database, "_scripts", lambda: [*scripts, "create table x (a); nonsense"])
+    version = migrate(connection)
+    before = query(connection, "select * from sqlite_schema")
+    scripts = schema.scripts()
+    monkeypatch.setattr(schema, "scripts", lambda: [*scripts, "create table x (a); nonsense"])
 
     with pytest.raises(apsw.SQLError):
         migrate(connection)
 
-    assert scalar(connection, "pragma user_version") == 0
-    assert query(connection, "select * from sqlite_schema") == []
+    assert scalar(connection, "pragma user_version") == version
+    assert query(connection, "select * from sqlite_schema") == before
     assert not connection.in_transaction
     connection.close()
 

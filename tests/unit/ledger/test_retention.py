@@ -13,7 +13,8 @@ from mahavishnu_sched_mcp.domain.engine import Backend
 from mahavishnu_sched_mcp.domain.job import JobState
 from mahavishnu_sched_mcp.domain.run import Cause, RunState
 from mahavishnu_sched_mcp.ledger import job_lists, jobs, keys, outbox, reports, runs
-from mahavishnu_sched_mcp.ledger.database import connect, migrate, query
+from mahavishnu_sched_mcp.ledger.database import connect, query
+from mahavishnu_sched_mcp.ledger.schema import migrate
 
 from .past import DAY, NOW, a_job, a_key, a_run, is_over, job_rows, left, size, sweep
 

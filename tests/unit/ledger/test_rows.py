@@ -17,8 +17,9 @@ from mahavishnu_sched_mcp.domain.run import Cause, NodeRun, Outcome, Run, RunErr
 from mahavishnu_sched_mcp.domain.trigger import TriggerRequest
 from mahavishnu_sched_mcp.errors import IdempotencyConflictError
 from mahavishnu_sched_mcp.ledger import jobs, keys, lease, outbox, reports, run_lists, runs
-from mahavishnu_sched_mcp.ledger.database import connect, migrate
+from mahavishnu_sched_mcp.ledger.database import connect
 from mahavishnu_sched_mcp.ledger.instant import from_micros, to_micros
+from mahavishnu_sched_mcp.ledger.schema import migrate
 from tests.factories import MINUTE, TWO_O_CLOCK, an_interval
 
 LATER = TWO_O_CLOCK + MINUTE

@@ -12,7 +12,8 @@ import pytest
 
 from mahavishnu_sched_mcp.errors import InternalError, LedgerCorruptError, StorageFullError
 from mahavishnu_sched_mcp.ledger import Ledger
-from mahavishnu_sched_mcp.ledger.database import connect, migrate, query, scalar
+from mahavishnu_sched_mcp.ledger.database import connect, query, scalar
+from mahavishnu_sched_mcp.ledger.schema import migrate
 from mahavishnu_sched_mcp.ledger.writer import Change, Writer
 
 

@@ -18,7 +18,8 @@ from mahavishnu_sched_mcp.domain.job import Job, JobDefinition, JobKind, JobStat
 from mahavishnu_sched_mcp.domain.policy import Policies
 from mahavishnu_sched_mcp.domain.run import Cause, Outcome, Run, RunState
 from mahavishnu_sched_mcp.ledger import jobs, run_lists, runs
-from mahavishnu_sched_mcp.ledger.database import connect, migrate, query
+from mahavishnu_sched_mcp.ledger.database import connect, query
+from mahavishnu_sched_mcp.ledger.schema import migrate
 from mahavishnu_sched_mcp.runner import claims, outcomes
 from mahavishnu_sched_mcp.runner.overlap import Bounds
 from mahavishnu_sched_mcp.runner.records import fire_run_id, record_gap
