@@ -13,7 +13,7 @@ from mahavishnu_sched_mcp.settings.idle import IDLE
 
 PACKAGE = Path(mahavishnu_sched_mcp.__file__).parent
 SECTIONS = (
-    "schedulers", "dead_letters", "notifications", "internal_tasks", "limits", "retention",
+    "schedulers", "dead_letters", "notifications", "internal_tasks", "limits", "retention", "http",
 )  # fmt: skip
 
 
@@ -54,7 +54,6 @@ def test_the_defaults_are_all_supported() -> None:
         ("secrets: {t: {source: 'env:T'}}", "secrets"),
         ("limits: {max_overlap: 2}", "limits.max_overlap"),
         ("retention: {runs_days: 1}", "retention.runs_days"),
-        ("http: {token: abc}", "http.token"),
     ],
 )
 def test_a_setting_without_effect_is_named(text: str, key: str, tmp_path: Path) -> None:
@@ -76,6 +75,7 @@ def test_a_setting_without_effect_is_named(text: str, key: str, tmp_path: Path) 
         "internal_tasks: {health_check_seconds: null, metrics_collection_seconds: 5}",
         "tasks: {commands: {c: {argv: [/bin/true]}}}",
         "limits: {max_jobs: 3}",
+        "http: {token: abc, allowed_hosts: [a.example], allowed_origins: ['https://a.example']}",
     ],
 )
 def test_a_setting_with_effect_is_not_named(text: str, tmp_path: Path) -> None:
