@@ -142,7 +142,14 @@ def _announce(door: Door, settings: Settings) -> None:
     log = structlog.get_logger()
     is_set = settings.http.token is not None
     kept = "the setting http.token" if is_set else str(settings.data_path / TOKEN_FILE)
-    log.warning("http_listening", url=door.url, token_kept_in=kept)
+    log.warning(
+        "http_listening",
+        url=door.url,
+        address=door.address,
+        port=door.port,
+        pid=os.getpid(),
+        token_kept_in=kept,
+    )
     if door.is_remote:
         text = "The token travels unencrypted: put a proxy that speaks TLS in front of it."
         log.warning("http_unencrypted", notice=text)

@@ -72,18 +72,6 @@ def find_weakness(token: str) -> str:
     return ""
 
 
-def check_token_file(path: Path) -> None:
-    """Insist that a token's file is its owner's alone and holds a token.
-
-    Args:
-        path: It exists.
-
-    Raises:
-        SettingsError: it is not.
-    """
-    _read(path)
-
-
 def _kept_token(path: Path) -> SecretStr:
     try:
         return _read(path)
@@ -100,9 +88,12 @@ def _read(path: Path) -> SecretStr:
     except OSError as error:
         why = "is a symbolic link" if path.is_symlink() else "cannot be read"
         raise _refusal(path, why, f"Remove {path}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _check_access(path, os.fstat(descriptor))
-        token = file.read(_LONGEST_FILE).decode("ascii", errors="replace").rstrip("\r\n")
+        token = os.read(descriptor, _LONGEST_FILE).decode("ascii", errors="replace")
+    finally:
+        os.close(descriptor)
+    token = token.rstrip("\r\n")
     why = find_weakness(token)
     if why:
         mend = f"Remove {path}; the next start over HTTP makes a new one"

@@ -140,12 +140,14 @@ def _build_app(
             return JSONResponse({"status": "ok"})
         return JSONResponse({"status": "failing"}, 503)
 
-    return server.http_app(
+    app = server.http_app(
         path=MCP_PATH,
         host_origin_protection=True,
         allowed_hosts=list(settings.http.allowed_hosts),
         allowed_origins=list(settings.http.allowed_origins),
     )
+    app.router.redirect_slashes = False  # what is not there is not there
+    return app
 
 
 def _bound_name(door: Door) -> tuple[str, ...]:
