@@ -70,6 +70,29 @@ async def test_a_stopping_server_answers_to_the_end(tmp_path: Path) -> None:
     assert code == 0
 
 
+async def test_a_workflow_of_the_queue_is_drained_too(tmp_path: Path) -> None:
+    """What the server itself took from the queue has the same seconds to finish."""
+    nodes = [{"id": "only", "task": "dawdle", "payload": {"seconds": 3}}]
+    place = Place.of(tmp_path, workflows={"slow": {"description": "Slow", "nodes": nodes}})
+
+    async with leaving_nothing(place):
+        with web_serving(place) as server:
+            made = server.call("enqueue_workflow", workflow_key="slow").message["result"]
+            run_id = made["structuredContent"]["run_id"]
+
+            async def look() -> bool | None:
+                found = server.call("get_run", run_id=run_id).message["result"]
+                return found["structuredContent"]["state"] == "running" or None
+
+            await wait_until(look, "the workflow to begin", seconds=20)
+            code = server.stop()
+        with web_serving(place) as server:
+            after = server.call("get_run", run_id=run_id).message["result"]["structuredContent"]
+
+    assert code == 0
+    assert (after["state"], len(after["attempts"])) == ("succeeded", 1)
+
+
 async def test_open_connections_hold_nothing_up(tmp_path: Path) -> None:
     """A silent connection, a half request and a session's stream do not keep the process."""
     place = Place.of(tmp_path, workflows={})
