@@ -33,7 +33,7 @@ as_first_process = pytest.mark.skipif(
 async def test_a_stopping_server_answers_to_the_end(tmp_path: Path) -> None:
     """While runs drain, new calls are refused as shutting_down, and who waits gets the result."""
     place = Place.of(tmp_path, workflows={})
-    slow: dict[str, Any] = {"task": "dawdle", "params": {"seconds": 4}, "trigger": LATER}
+    slow: dict[str, Any] = {"task": "dawdle", "params": {"seconds": 7}, "trigger": LATER}
 
     async with leaving_nothing(place):
         with web_serving(place) as server:
