@@ -97,6 +97,7 @@ class MahavishnuApp:
 
     async def stop_scheduler(self, *, drain: float = 0.7) -> None:
         """Stop the scheduler; runs may go on for `drain` seconds. Idempotent."""
+        self._executor.hurry(grace_seconds=_LAST_SECONDS)
         await self.scheduler.stop(drain=drain)
         await self._executor.aclose(grace_seconds=_LAST_SECONDS)
 

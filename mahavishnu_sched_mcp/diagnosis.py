@@ -13,11 +13,12 @@ import httpx
 
 from mahavishnu_sched_mcp.composition import build_catalog, build_registry
 from mahavishnu_sched_mcp.domain.finding import Finding
-from mahavishnu_sched_mcp.errors import SchedulerError
+from mahavishnu_sched_mcp.errors import SchedulerError, SettingsError
 from mahavishnu_sched_mcp.ledger import job_lists, lease
 from mahavishnu_sched_mcp.ledger.database import close_last, connect, require_safe_sqlite
 from mahavishnu_sched_mcp.ledger.inspection import inspect, is_new
 from mahavishnu_sched_mcp.settings import unsupported
+from mahavishnu_sched_mcp.settings.token import TOKEN_FILE, obtain_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,7 @@ def diagnose(settings: Settings) -> list[Finding]:
         _oneiric,
         _prefect,
     )
-    return [look(settings) for look in looks]
+    return [*(look(settings) for look in looks), *_http_token(settings)]
 
 
 def _settings(settings: Settings) -> Finding:
@@ -169,6 +170,21 @@ def _looked_up[Answer](path: Path, ask: Callable[[apsw.Connection], Answer]) -> 
         return ask(connection)
     finally:
         close_last(connection)
+
+
+def _http_token(settings: Settings) -> list[Finding]:
+    """Look at the token where there is one already: only a start over HTTP makes it."""
+    path = settings.data_path / TOKEN_FILE
+    is_set = settings.http.token is not None
+    if not is_set and not path.is_file():
+        return []
+    try:
+        obtain_token(settings)
+    except SettingsError as error:
+        return [Finding(part="http token", ok=False, detail=error.message, mend=error.hint)]
+    mode = "" if is_set else f"{stat.S_IMODE(path.stat().st_mode):04o}"
+    detail = "set by http.token" if is_set else f"{path} has mode {mode}"
+    return [Finding(part="http token", ok=True, detail=detail)]
 
 
 def _installed(package: str) -> Finding:

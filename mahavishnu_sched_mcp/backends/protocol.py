@@ -5,7 +5,7 @@ Engines never import the ledger, the runner or each other: they get these ports 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -70,6 +70,15 @@ class AlarmClock(Protocol):
 
     async def stop(self) -> None:
         """Fire nothing more from this moment. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class Draining(Protocol):
+    """An engine that itself executes runs in this process."""
+
+    async def drain(self, *, seconds: float) -> None:
+        """Begin no more runs, and let those that go on have so long; `stop` ends the others."""
         ...
 
 

@@ -13,7 +13,7 @@ from mahavishnu_sched_mcp.errors import SchedulerError, SettingsError
 FINE, FAILED, WRONG_USAGE = 0, 1, 2
 
 _COMMANDS = {
-    "serve": "serve MCP over stdio (the default)",
+    "serve": "serve MCP over stdio (the default) or HTTP",
     "jobs": "list the jobs of all engines",
     "runs": "list runs, the newest first",
     "status": "say how everything is and what needs attention",
@@ -39,7 +39,8 @@ def run(arguments: list[str]) -> int:
         hidden = importlib.import_module(f"{__name__}.{_HIDDEN[arguments[0]]}")
         return int(hidden.run(arguments[1:]))
     options = _parser().parse_args(arguments)
-    options.command = options.command or "serve"
+    if options.command is None:
+        options = _parser().parse_args([*arguments, "serve"])
     name = "ask" if options.command in _ASKING else options.command
     try:
         return int(importlib.import_module(f"{__name__}.{name}").run(options))
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_common(command, default=argparse.SUPPRESS)
     for name in (*_ASKING, "doctor"):
         parsers[name].add_argument("--json", action="store_true", help="print JSON")
+    _add_serving(parsers["serve"])
     parsers["jobs"].add_argument("--state")
     parsers["jobs"].add_argument("--backend", choices=["apscheduler", "oneiric", "prefect"])
     parsers["jobs"].add_argument("--include-system", action="store_true")
@@ -86,6 +88,19 @@ def _parser() -> argparse.ArgumentParser:
     parsers["backup"].add_argument("--force", action="store_true", help="overwrite FILE")
     parsers["demo"].add_argument("--keep", action="store_true", help="keep the demo's data dir")
     return parser
+
+
+def _add_serving(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--transport", choices=["stdio", "http"], default="stdio", help="default: stdio"
+    )
+    parser.add_argument("--host", help="with http: where to listen (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="with http: 0 takes a free one (default: 8765)")
+    parser.add_argument(
+        "--allow-remote",
+        action="store_true",
+        help="with http: let other machines reach it; needs http.allowed_hosts",
+    )
 
 
 def _add_common(parser: argparse.ArgumentParser, *, default: str | None) -> None:

@@ -128,10 +128,16 @@ class SchedulerCore:
         if self._refused is not None:
             raise self._refused
 
+    def _require_ledger(self) -> None:
+        if not self._is_started:
+            msg = "The server stopped before the answer to this call was known."
+            raise ShuttingDownError(msg, hint="Ask with get_job or get_run when it is back.")
+
     async def _settled(self, serial: int) -> Job:
         """Wait for the engine's receipt as long as a call may, and give the job as it is then."""
         end = self._clock.monotonic() + RECEIPT_SECONDS
         while True:
+            self._require_ledger()
             seen = self._ledger.version
             job = self._ledger.read(lambda db: jobs.require(db, serial))
             left = end - self._clock.monotonic()
@@ -145,6 +151,7 @@ class SchedulerCore:
         """Wait for a run's end, telling how far it is, and give it as it is then."""
         began = self._clock.monotonic()
         while True:
+            self._require_ledger()
             seen = self._ledger.version
             run = self._ledger.read(lambda db: runs.require(db, run_id))
             gone = self._clock.monotonic() - began

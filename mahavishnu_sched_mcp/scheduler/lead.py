@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from mahavishnu_sched_mcp.backends.protocol import Draining
 from mahavishnu_sched_mcp.domain.engine import Backend, Health
 from mahavishnu_sched_mcp.errors import SchedulerError
 
@@ -81,7 +82,7 @@ class Lead:
         """
         if self.is_leader:
             await self._dispatcher.stop()
-            await self._runner.stop(drain=drain)
+            await self._drain(seconds=drain)
             await self._stop_engines()
             try:
                 await self._runner.close_books()
@@ -102,6 +103,14 @@ class Lead:
         await self._dispatcher.stop()
         await self._runner.stop(drain=0)
         await self._stop_engines()
+
+    async def _drain(self, *, seconds: float) -> None:
+        """Let all that runs in this process go on for so long, whichever engine runs it."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._runner.stop(drain=seconds))
+            for engine in self.engines.values():
+                if isinstance(engine, Draining):
+                    group.create_task(engine.drain(seconds=seconds))
 
     async def _stop_engines(self) -> None:
         try:

@@ -36,6 +36,8 @@ _NEEDS = {
 }
 _NAME_MEND = "Use letters, digits, '.', '_' and '-', at most 64, a letter or digit first."
 _PATTERN_MENDS = {
+    "https?://[A-Za-z0-9._": "Write scheme://host or scheme://host:port, without path or '*'.",
+    "0-9A-Fa-f.]*:": "Write a host name or an IP address, without port, scheme or '*'.",
     "https?:": "Begin with http:// or https://.",
     "(env|": "Write env:NAME, file:PATH or keyring:NAME.",
     "A-Za-z_]": "Write a dotted path like my_package.tasks.",

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 PREFIX = "MAHAVISHNU_"
 CONFIG_VARIABLE = "MAHAVISHNU_CONFIG"
+_NEVER_BLANK = frozenset({("http", "token")})
+"""An empty secret is a mistake to be told, not a wish for the default."""
+
 _PLAIN = {"MAHAVISHNU_DATA_DIR": "data_dir", "MAHAVISHNU_TIMEZONE": "timezone"}
 
 
@@ -50,7 +53,8 @@ def _key(name: str) -> tuple[str, ...]:
 def _value(text: str, *, key: tuple[str, ...], name: str) -> Document:
     if takes_text(key):
         # A token made of digits is a text; only null has another meaning.
-        is_nothing = text.strip() in {"", "null", "~"} and takes_nothing(key)
+        nothing = {"null", "~"} if key in _NEVER_BLANK else {"", "null", "~"}
+        is_nothing = text.strip() in nothing and takes_nothing(key)
         return Document(None if is_nothing else text, {})
     return parse_document(text, source=f"environment variable {name}", has_lines=False)
 

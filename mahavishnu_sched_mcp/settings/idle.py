@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 _NO_BROKER = "only the sqlite queue is there"
 _NO_CHORE = "this chore does not run"
-_NO_HTTP = "the server speaks stdio only"
 
 IDLE = {
     "ledger_url": "the ledger is SQLite in the data dir",
@@ -36,9 +35,6 @@ IDLE = {
     "limits.default_expiry_days": "jobs without expires_at do not end",
     "tasks.http": "HTTP tasks cannot be scheduled",
     "secrets": "secrets are not resolved",
-    "http.token": _NO_HTTP,
-    "http.allowed_hosts": _NO_HTTP,
-    "http.allowed_origins": _NO_HTTP,
 }
 """Keys without effect whatever their value, and what holds instead."""
 

@@ -11,7 +11,9 @@ from mahavishnu_sched_mcp.settings.slice import (
     LOCAL_PROVIDER,
     Engine,
     Event,
+    HostName,
     Name,
+    PageOrigin,
     Period,
     Provider,
     Slice,
@@ -175,9 +177,9 @@ class HttpSettings(Slice):
     token: SecretStr | None = Field(
         default=None, description="null = made at first start, file mode 0600"
     )
-    allowed_hosts: tuple[str, ...] = Field(
-        default=(), description="host names beside the loopback ones"
+    allowed_hosts: tuple[HostName, ...] = Field(
+        default=(), description="host names beside the loopback ones, without port"
     )
-    allowed_origins: tuple[WebUrl, ...] = Field(
+    allowed_origins: tuple[PageOrigin, ...] = Field(
         default=(), description="origins of browser pages that may call"
     )

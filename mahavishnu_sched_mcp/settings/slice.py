@@ -15,6 +15,11 @@ type DottedPath = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$")
 ]
 type WebUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+")]
+type HostName = Annotated[
+    str,
+    StringConstraints(pattern=r"^([A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)$"),
+]
+type PageOrigin = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9._:\[\]-]+$")]
 type Period = Annotated[float, Field(ge=1)]
 
 LOCAL_PROVIDER: Provider = "sqlite"

@@ -65,6 +65,7 @@ class TaskExecutor:
         self._threads = ThreadPool(threads)
         self._commands = CommandRunner(max_output_bytes=max_output_bytes)
         self._grace_seconds = self._commands.grace_seconds
+        self._patience_seconds = _FUNCTION_PATIENCE_SECONDS
         self._going: set[asyncio.Task[Outcome]] = set()
         self._is_closed = False
 
@@ -72,6 +73,17 @@ class TaskExecutor:
         """Take tasks, also again after a close. Idempotent."""
         self._is_closed = False
         self._commands.grace_seconds = self._grace_seconds
+        self._patience_seconds = _FUNCTION_PATIENCE_SECONDS
+
+    def hurry(self, *, grace_seconds: float) -> None:
+        """Give what has to end from now on so long only; `open` takes it back.
+
+        Args:
+            grace_seconds: For a command between SIGTERM and SIGKILL, and for a function to heed
+                its cancellation.
+        """
+        self._commands.grace_seconds = min(self._commands.grace_seconds, grace_seconds)
+        self._patience_seconds = min(self._patience_seconds, grace_seconds)
 
     async def execute(
         self,
@@ -104,7 +116,7 @@ class TaskExecutor:
             work = asyncio.create_task(
                 self._guarded(self._call(found, params)), name=task, context=enter_run(context)
             )
-            return await self._accompany(work, limit=limit, patience=_FUNCTION_PATIENCE_SECONDS)
+            return await self._accompany(work, limit=limit)
         run = self._commands.run(
             found.command, params=params, context=context, timeout_seconds=limit
         )
@@ -121,27 +133,34 @@ class TaskExecutor:
             grace_seconds: How long commands have between SIGTERM and SIGKILL.
         """
         self._is_closed = True
-        self._commands.grace_seconds = min(self._commands.grace_seconds, grace_seconds)
+        self.hurry(grace_seconds=grace_seconds)
         for going in self._going:
             going.cancel()
         if self._going:
-            await asyncio.wait(self._going, timeout=grace_seconds + _FUNCTION_PATIENCE_SECONDS)
+            await asyncio.wait(self._going, timeout=grace_seconds + self._patience_seconds)
         await self._commands.close()
 
     async def _accompany(
-        self, work: asyncio.Task[Outcome], *, limit: float | None, patience: float
+        self, work: asyncio.Task[Outcome], *, limit: float | None, patience: float | None = None
     ) -> Outcome:
         self._going.add(work)
         work.add_done_callback(self._going.discard)
         try:
             await asyncio.wait({work}, timeout=limit)
         except asyncio.CancelledError:
-            await _end(work, patience=patience)
+            await self._end(work, patience=patience)
             raise
         if not work.done() and limit is not None:
-            await _end(work, patience=patience)
+            await self._end(work, patience=patience)
             return timed_out(limit)
         return interrupted() if work.cancelled() else work.result()
+
+    async def _end(self, work: asyncio.Task[Outcome], *, patience: float | None) -> None:
+        """Cancel and wait; a function that ignores it is left behind, a command never is."""
+        work.cancel()
+        await asyncio.wait({work}, timeout=self._patience_seconds if patience is None else patience)
+        if not work.done():
+            _log.warning("cancellation_ignored", task=work.get_name())
 
     async def _guarded(self, work: Coroutine[Any, Any, Outcome]) -> Outcome:
         """Turn whatever a task raises into its outcome.
@@ -192,14 +211,6 @@ class TaskExecutor:
     def _raised(self, error: BaseException) -> Outcome:
         _log.info("task_raised", error=type(error).__name__, at=innermost_frame(error))
         return failed(error, cap=self._cap)
-
-
-async def _end(work: asyncio.Task[Outcome], *, patience: float) -> None:
-    """Cancel and wait; a function that ignores it is left behind, a command never is."""
-    work.cancel()
-    await asyncio.wait({work}, timeout=patience)
-    if not work.done():
-        _log.warning("cancellation_ignored", task=work.get_name())
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

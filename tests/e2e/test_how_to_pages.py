@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastmcp import Client
 
 from mahavishnu_sched_mcp.app import MahavishnuApp
 from mahavishnu_sched_mcp.cli.demonstration.story import STORY
@@ -18,11 +19,14 @@ from mahavishnu_sched_mcp.domain.policy import Policies
 from mahavishnu_sched_mcp.domain.trigger import TriggerRequest
 from mahavishnu_sched_mcp.server.factory import TOOL_ORDER
 from mahavishnu_sched_mcp.settings import load_settings, unsupported
+from tests.e2e.servers import Place
+from tests.e2e.web import web_serving
 
 ROOT = Path(__file__).parents[2]
 CRON = ROOT / "docs/how-to/migrate-from-cron.md"
 DEMO = ROOT / "docs/how-to/see-the-demo.md"
 BACKUP = ROOT / "docs/how-to/back-up-and-restore.md"
+HTTP = ROOT / "docs/how-to/serve-over-http.md"
 TROUBLE = ROOT / "docs/how-to/troubleshoot.md"
 PROGRAM = "mahavishnu-sched-mcp"
 
@@ -32,7 +36,7 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", [BACKUP, CRON, DEMO, TROUBLE], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [BACKUP, CRON, DEMO, HTTP, TROUBLE], ids=lambda page: page.name)
 def test_links_lead_to_files(page: Path) -> None:
     """A reader who follows a link within the checkout finds a page."""
     targets = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
@@ -40,7 +44,7 @@ def test_links_lead_to_files(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-@pytest.mark.parametrize("page", [BACKUP, CRON, DEMO, TROUBLE], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [BACKUP, CRON, DEMO, HTTP, TROUBLE], ids=lambda page: page.name)
 def test_the_commands_of_a_page_exist(page: Path) -> None:
     """Each command line that is shown is one the program understands."""
     lines = [
@@ -87,6 +91,35 @@ async def test_the_crontab_of_the_page_can_be_scheduled(
     ] * 3
     for line, call in zip(crontab, calls, strict=True):
         assert line.startswith(call["trigger"]["expression"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1], ids=["Claude Code", "Cursor"])
+async def test_the_entries_of_the_http_page_connect(number: int, tmp_path: Path) -> None:
+    """What the page writes for an editor reaches a server, once the token is filled in."""
+    written = blocks(HTTP, "json")[number]
+
+    with web_serving(Place.of(tmp_path, workflows={})) as server:
+        filled = re.sub(r"\$\{[A-Za-z:_]+\}", server.token, written).replace(
+            "127.0.0.1:8765", f"127.0.0.1:{server.port}"
+        )
+        async with Client(json.loads(filled)) as client:
+            status = (await client.call_tool("get_status")).structured_content or {}
+
+    assert filled != written
+    assert status["leader"]["is_this_process"]
+
+
+def test_the_settings_of_the_http_page_load(tmp_path: Path) -> None:
+    """The settings that let other machines in are accepted, and have their effect."""
+    (text,) = blocks(HTTP, "yaml")
+    config = tmp_path / "mahavishnu.yaml"
+    config.write_text(text)
+
+    settings = load_settings(config=config, data_dir=tmp_path / "data", environ={})
+
+    assert unsupported(settings) == []
+    assert settings.http.allowed_hosts == ("scheduler.example.org",)
 
 
 def scheduled(call: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 
 from mahavishnu_sched_mcp.server.factory import TOOL_ORDER
 from tests.e2e.servers import Place, leaving_nothing
+from tests.e2e.web import web_serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +38,11 @@ def npm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def inspect(place: Place, npm_folder: Path, era: str, *words: str) -> Any:
     """Let the Inspector start the server and ask it something; give its answer."""
+    return await run_inspector(place, npm_folder, *launching(place), "--protocol-era", era, *words)
+
+
+def launching(place: Place) -> list[str]:
+    """Say how the Inspector is to start the server."""
     # The Inspector has a --config of its own and hands only named variables on.
     settings = {
         "MAHAVISHNU_CONFIG": str(place.config),
@@ -44,10 +50,13 @@ async def inspect(place: Place, npm_folder: Path, era: str, *words: str) -> Any:
         "PYTHONPATH": str(place.folder),
     }
     handed_on = [word for item in settings.items() for word in ("-e", "=".join(item))]
-    server = [sys.executable, "-m", "mahavishnu_sched_mcp"]
-    answering = ["--protocol-era", era, *words, "--format", "json", "-q"]
+    return [*handed_on, sys.executable, "-m", "mahavishnu_sched_mcp"]
+
+
+async def run_inspector(place: Place, npm_folder: Path, *words: str) -> Any:
+    """Run the Inspector's command line and give its answer."""
     process = await asyncio.create_subprocess_exec(
-        *("npx", "--yes", INSPECTOR, "--cli", *handed_on, *server, *answering),
+        *("npx", "--yes", INSPECTOR, "--cli", *words, "--format", "json", "-q"),
         cwd=npm_folder,
         env=place.environment()
         | {
@@ -83,6 +92,23 @@ async def test_the_inspector_can_call_a_tool(era: str, npm_folder: Path, tmp_pat
 
     async with leaving_nothing(place):
         answer = await inspect(place, npm_folder, era, *call, '{"limit": 2}')
+
+    assert not answer.get("isError")
+    assert (answer["structuredContent"]["jobs"], answer["structuredContent"]["total"]) == ([], 0)
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+async def test_the_inspector_can_call_a_tool_over_http(
+    era: str, npm_folder: Path, tmp_path: Path
+) -> None:
+    """With the token in a header the Inspector gets the same answer over HTTP."""
+    place = Place.of(tmp_path)
+    call = ["--method", "tools/call", "--tool-name", "list_jobs", "--tool-args-json", "{}"]
+
+    async with leaving_nothing(place):
+        with web_serving(place) as server:
+            door = [server.url, "--header", f"Authorization: Bearer {server.token}"]
+            answer = await run_inspector(place, npm_folder, *door, "--protocol-era", era, *call)
 
     assert not answer.get("isError")
     assert (answer["structuredContent"]["jobs"], answer["structuredContent"]["total"]) == ([], 0)

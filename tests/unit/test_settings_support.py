@@ -13,7 +13,7 @@ from mahavishnu_sched_mcp.settings.idle import IDLE
 
 PACKAGE = Path(mahavishnu_sched_mcp.__file__).parent
 SECTIONS = (
-    "schedulers", "dead_letters", "notifications", "internal_tasks", "limits", "retention",
+    "schedulers", "dead_letters", "notifications", "internal_tasks", "limits", "retention", "http",
 )  # fmt: skip
 
 
@@ -52,7 +52,6 @@ def test_the_defaults_are_all_supported() -> None:
         ),
         ("tasks: {http: {ping: {url: 'https://a.example'}}}", "tasks.http"),
         ("secrets: {t: {source: 'env:T'}}", "secrets"),
-        ("http: {token: abc}", "http.token"),
     ],
 )
 def test_a_setting_without_effect_is_named(text: str, key: str, tmp_path: Path) -> None:
@@ -76,6 +75,7 @@ def test_a_setting_without_effect_is_named(text: str, key: str, tmp_path: Path) 
         "limits: {max_jobs: 3}",
         "internal_tasks: {cache_cleanup_seconds: null}",
         "retention: {runs_days: 1, runs_per_job: 5}",
+        "http: {token: abc, allowed_hosts: [a.example], allowed_origins: ['https://a.example']}",
     ],
 )
 def test_a_setting_with_effect_is_not_named(text: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 from dataclasses import dataclass, field
@@ -61,6 +62,12 @@ class Assembly:
             }
             for provider, worker in self.workers.items()
         }
+
+    async def drain(self, *, seconds: float) -> None:
+        """Begin nothing more, and let what runs go on for so long."""
+        async with asyncio.TaskGroup() as group:
+            for worker in self.workers.values():
+                group.create_task(worker.drain(seconds=seconds))
 
     async def close(self) -> None:
         """Cancel what runs, give its messages back and close the queues."""

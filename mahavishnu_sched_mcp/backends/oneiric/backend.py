@@ -152,6 +152,11 @@ class OneiricBackend:
                 raise
             raise self._stopped() from None
 
+    async def drain(self, *, seconds: float) -> None:
+        """Take no more messages, and let running workflows go on for so long."""
+        if self._assembly is not None:
+            await self._assembly.drain(seconds=seconds)
+
     async def stop(self) -> None:
         """Cancel running workflows, give their messages back, close the queues. Idempotent.
 

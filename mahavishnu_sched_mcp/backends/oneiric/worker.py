@@ -71,6 +71,15 @@ class QueueWorker:
             self._has_room.set()
             self._reading = asyncio.create_task(self._read_on())
 
+    async def drain(self, *, seconds: float) -> None:
+        """Read nothing more, and let what runs go on for so long."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+            self._reading = None
+        if self._running:
+            await asyncio.wait(self._running, timeout=seconds)
+
     async def stop(self) -> None:
         """Read nothing more, cancel what runs and give its messages back. Idempotent."""
         running = dict(self._running)

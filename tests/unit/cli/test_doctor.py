@@ -9,6 +9,7 @@ from mahavishnu_sched_mcp.app import MahavishnuApp
 from mahavishnu_sched_mcp.cli import run
 from mahavishnu_sched_mcp.diagnosis import diagnose
 from mahavishnu_sched_mcp.settings import Settings
+from mahavishnu_sched_mcp.settings.token import TOKEN_FILE, obtain_token
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +59,34 @@ def test_a_data_dir_that_others_can_read_is_named(tmp_path: Path) -> None:
 
     assert not finding.ok
     assert finding.mend == f"chmod 700 {tmp_path}"
+
+
+def test_the_token_is_looked_at_where_there_is_one(tmp_path: Path) -> None:
+    """Doctor says whether others can read the token, makes none, and never shows it."""
+    settings = Settings(data_dir=tmp_path)
+    before = [finding.part for finding in diagnose(settings)]
+    token = obtain_token(settings).get_secret_value()
+
+    private = found(settings, "http token")
+    (tmp_path / TOKEN_FILE).chmod(0o644)
+    public = found(settings, "http token")
+
+    assert "http token" not in before
+    assert (private.ok, private.detail) == (True, f"{tmp_path / TOKEN_FILE} has mode 0600")
+    assert not public.ok
+    assert "mode 0644" in public.detail
+    assert "chmod 600" in public.mend
+    assert token not in f"{private}{public}"
+
+
+def test_a_weak_token_in_the_settings_is_named(tmp_path: Path) -> None:
+    """What would stop the start over HTTP is told before."""
+    settings = Settings.model_validate({"data_dir": tmp_path, "http": {"token": "abc"}})
+
+    finding = found(settings, "http token")
+
+    assert not finding.ok
+    assert "3 characters" in finding.detail
 
 
 def test_a_prefect_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
