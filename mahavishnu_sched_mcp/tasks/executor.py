@@ -14,8 +14,9 @@ import structlog
 from mahavishnu_sched_mcp.domain.run import Outcome
 from mahavishnu_sched_mcp.domain.value import JsonObject
 from mahavishnu_sched_mcp.errors import InvalidArgumentsError, UnknownTaskError
+from mahavishnu_sched_mcp.tasks.command_process import run_command
 from mahavishnu_sched_mcp.tasks.context import Ports, RunContext, enter_run
-from mahavishnu_sched_mcp.tasks.process import CommandRunner
+from mahavishnu_sched_mcp.tasks.process import ProcessRunner
 from mahavishnu_sched_mcp.tasks.registry import RegisteredTask, TaskRegistry
 from mahavishnu_sched_mcp.tasks.result import (
     failed,
@@ -63,15 +64,15 @@ class TaskExecutor:
         self._cap = max_output_bytes
         self._longest = max_runtime_seconds
         self._threads = ThreadPool(threads)
-        self._commands = CommandRunner(max_output_bytes=max_output_bytes)
-        self._grace_seconds = self._commands.grace_seconds
+        self._processes = ProcessRunner(max_output_bytes=max_output_bytes)
+        self._grace_seconds = self._processes.grace_seconds
         self._going: set[asyncio.Task[Outcome]] = set()
         self._is_closed = False
 
     def open(self) -> None:
         """Take tasks, also again after a close. Idempotent."""
         self._is_closed = False
-        self._commands.grace_seconds = self._grace_seconds
+        self._processes.grace_seconds = self._grace_seconds
 
     async def execute(
         self,
@@ -105,8 +106,12 @@ class TaskExecutor:
                 self._guarded(self._call(found, params)), name=task, context=enter_run(context)
             )
             return await self._accompany(work, limit=limit, patience=_FUNCTION_PATIENCE_SECONDS)
-        run = self._commands.run(
-            found.command, params=params, context=context, timeout_seconds=limit
+        run = run_command(
+            found.command,
+            params=params,
+            context=context,
+            timeout_seconds=limit,
+            processes=self._processes,
         )
         # A command keeps its own limit, because what it wrote until then is worth showing.
         work = asyncio.create_task(self._guarded(run), name=task)
@@ -121,12 +126,12 @@ class TaskExecutor:
             grace_seconds: How long commands have between SIGTERM and SIGKILL.
         """
         self._is_closed = True
-        self._commands.grace_seconds = min(self._commands.grace_seconds, grace_seconds)
+        self._processes.grace_seconds = min(self._processes.grace_seconds, grace_seconds)
         for going in self._going:
             going.cancel()
         if self._going:
             await asyncio.wait(self._going, timeout=grace_seconds + _FUNCTION_PATIENCE_SECONDS)
-        await self._commands.close()
+        await self._processes.close()
 
     async def _accompany(
         self, work: asyncio.Task[Outcome], *, limit: float | None, patience: float

@@ -108,7 +108,7 @@ async def test_a_cancellation_at_any_moment_leaves_no_process(*, is_warm: bool) 
     """Before, during and after the start, and twice: the tree is gone when it is raised."""
     commands = {"nap": a_shell("sleep 60 & sleep 60"), "nothing": a_shell("")}
     async with an_executor(commands=commands) as executor:
-        executor._commands.grace_seconds = 0.1
+        executor._processes.grace_seconds = 0.1
         for moment in range(12):
             if is_warm:
                 await executor.execute("nothing", {}, context=a_run())
