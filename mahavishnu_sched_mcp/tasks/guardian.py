@@ -175,7 +175,7 @@ class Guardian:
         try:
             with theirs:
                 await self._send([theirs.fileno(), output, *extras])
-            ours.setblocking(False)
+            ours.settimeout(0)
             loop = asyncio.get_running_loop()
             transport, supervised = await loop.create_connection(Supervised, sock=ours)
         except BaseException:
@@ -236,7 +236,7 @@ class Guardian:
         if self._control is not None and alive:
             return self._control
         ours, theirs = socket.socketpair()
-        ours.setblocking(False)
+        ours.settimeout(0)
         root = Path(mahavishnu_sched_mcp.__file__).parents[1]
         try:
             with theirs:
@@ -246,7 +246,7 @@ class Guardian:
                     "-S",
                     "-c",
                     _PROGRAM.format(root=str(root)),
-                    stdin=theirs,
+                    stdin=theirs.fileno(),
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.DEVNULL,
                     env={},

@@ -107,9 +107,7 @@ def read_environment(pid: int) -> frozenset[bytes]:
         return frozenset()  # it ended, or belongs to someone else
 
 
-def send_signal(
-    number: signal.Signals, *, group: int | None, processes: Iterable[Process]
-) -> None:
+def send_signal(number: signal.Signals, *, group: int | None, processes: Iterable[Process]) -> None:
     """Signal a group at one stroke, then the processes that are not in it.
 
     Args:
@@ -135,9 +133,7 @@ def _read(pid: int) -> Process | None:
     if state in {"Z", "X"}:
         return None
     name = before.partition("(")[2]
-    return Process(
-        pid=pid, parent=int(parent), group=int(group), name=name, started=int(rest[16])
-    )
+    return Process(pid=pid, parent=int(parent), group=int(group), name=name, started=int(rest[16]))
 
 
 def _carries(pid: int, marks: tuple[str, ...]) -> bool:

@@ -72,7 +72,7 @@ def _receive(control: socket.socket) -> list[int]:
     flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
     _, descriptors, _, _ = socket.recv_fds(control, 1, _MOST_DESCRIPTORS, flags)
     for descriptor in descriptors:
-        os.set_inheritable(descriptor, False)  # where the flag is unknown
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 - no keyword; where the flag is unknown
     return descriptors
 
 
@@ -118,6 +118,8 @@ class Supervisor:
         if order is None:
             return
         mark_self(order["mark"])
+        if self._is_abandoned():
+            return
         try:
             self._leader = _start(order, descriptors)
         except (OSError, ValueError) as error:
@@ -201,6 +203,15 @@ class Supervisor:
             read += piece
         order: dict[str, Any] = json.loads(read)
         return order
+
+    def _is_abandoned(self) -> bool:
+        """Whether the server is gone already: an order nobody waits for is not begun."""
+        try:
+            return not self._channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def _tell(self, said: dict[str, object]) -> None:
         try:
