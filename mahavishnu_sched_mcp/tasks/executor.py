@@ -16,6 +16,7 @@ from mahavishnu_sched_mcp.domain.value import JsonObject
 from mahavishnu_sched_mcp.errors import InvalidArgumentsError, UnknownTaskError
 from mahavishnu_sched_mcp.tasks.command_process import run_command
 from mahavishnu_sched_mcp.tasks.context import Ports, RunContext, enter_run
+from mahavishnu_sched_mcp.tasks.function_process import run_function
 from mahavishnu_sched_mcp.tasks.process import ProcessRunner
 from mahavishnu_sched_mcp.tasks.registry import RegisteredTask, TaskRegistry
 from mahavishnu_sched_mcp.tasks.result import (
@@ -30,12 +31,15 @@ from mahavishnu_sched_mcp.tasks.threads import ThreadPool
 _log = structlog.get_logger()
 
 _FUNCTION_PATIENCE_SECONDS = 2.0
-_COMMAND_PATIENCE_SECONDS = 10.0
-"""A command's clean-up is bounded by itself; this bound is never reached."""
+_PROCESS_PATIENCE_SECONDS = 10.0
+"""A process's clean-up is bounded by itself; this bound is never reached."""
 
 
 class TaskExecutor:
     """Runs tasks: async functions on the event loop, others in threads, commands as processes.
+
+    A thread cannot be ended, so a function with a limit of its own gets a process instead where
+    another process can find it: it stands in a module the operator listed, and is not async.
 
     Attributes:
         registry: The tasks it can run.
@@ -100,22 +104,17 @@ class TaskExecutor:
         except (UnknownTaskError, InvalidArgumentsError) as error:
             return failed(error, cap=self._cap)
         found = self.registry.get(task)
-        limit = min(timeout_seconds or found.entry.timeout_seconds or self._longest, self._longest)
-        if found.command is None:
+        asked = timeout_seconds or found.entry.timeout_seconds
+        limit = min(asked or self._longest, self._longest)
+        if found.command is None and not (asked and _can_leave(found)):
             work = asyncio.create_task(
                 self._guarded(self._call(found, params)), name=task, context=enter_run(context)
             )
             return await self._accompany(work, limit=limit, patience=_FUNCTION_PATIENCE_SECONDS)
-        run = run_command(
-            found.command,
-            params=params,
-            context=context,
-            timeout_seconds=limit,
-            processes=self._processes,
-        )
-        # A command keeps its own limit, because what it wrote until then is worth showing.
+        run = self._in_process(found, params, context=context, limit=limit)
+        # A process keeps its own limit, because what it wrote until then is worth showing.
         work = asyncio.create_task(self._guarded(run), name=task)
-        return await self._accompany(work, limit=None, patience=_COMMAND_PATIENCE_SECONDS)
+        return await self._accompany(work, limit=None, patience=_PROCESS_PATIENCE_SECONDS)
 
     async def aclose(self, *, grace_seconds: float = 2.0) -> None:
         """End all that is still running, and take nothing more. Idempotent.
@@ -132,6 +131,25 @@ class TaskExecutor:
         if self._going:
             await asyncio.wait(self._going, timeout=grace_seconds + _FUNCTION_PATIENCE_SECONDS)
         await self._processes.close()
+
+    def _in_process(
+        self, found: RegisteredTask, params: JsonObject, *, context: RunContext, limit: float
+    ) -> Coroutine[Any, Any, Outcome]:
+        if found.command is None:
+            return run_function(
+                found,
+                params=params,
+                context=context,
+                timeout_seconds=limit,
+                processes=self._processes,
+            )
+        return run_command(
+            found.command,
+            params=params,
+            context=context,
+            timeout_seconds=limit,
+            processes=self._processes,
+        )
 
     async def _accompany(
         self, work: asyncio.Task[Outcome], *, limit: float | None, patience: float
@@ -205,6 +223,11 @@ async def _end(work: asyncio.Task[Outcome], *, patience: float) -> None:
     await asyncio.wait({work}, timeout=patience)
     if not work.done():
         _log.warning("cancellation_ignored", task=work.get_name())
+
+
+def _can_leave(found: RegisteredTask) -> bool:
+    """Whether another process can find and call it: not async, and in a listed module."""
+    return found.module is not None and not _is_async(found.called)
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +62,7 @@ class ProcessRunner:
         *,
         capture: Capture,
         timeout_seconds: float,
-        extras: Sequence[int] = (),
+        extras: Sequence[socket.socket] = (),
     ) -> Ending:
         """Run a program to its end, and leave none of its descendants behind.
 
@@ -72,14 +73,18 @@ class ProcessRunner:
             program: What to start.
             capture: Drains what it writes; open.
             timeout_seconds: The limit.
-            extras: Descriptors it gets as 3, 4, ...
+            extras: What it gets as descriptors 3, 4, ...; closed here once it has them.
 
         Raises:
             ProgramStartError: it could not be started.
             OSError: the same.
         """
-        supervised = await self._guardian.order(program, output=capture.writer, extras=extras)
+        supervised = await self._guardian.order(
+            program, output=capture.writer, extras=[extra.fileno() for extra in extras]
+        )
         capture.close_writer()
+        for extra in extras:
+            extra.close()
         try:
             return await self._accompany(supervised, program, capture, timeout_seconds)
         finally:

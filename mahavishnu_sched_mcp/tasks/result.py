@@ -80,6 +80,17 @@ def ended(code: int | None, *, output: Output) -> Outcome:
     return Outcome(state=RunState.FAILED, reason=reason, output=output, error=error)
 
 
+def silent(output: Output) -> Outcome:
+    """Say that a function's process ended well and told nothing.
+
+    Args:
+        output: What it wrote.
+    """
+    reason = "its process ended before the function returned"
+    error = RunError(type="ExitStatus", message=reason)
+    return Outcome(state=RunState.FAILED, reason=reason, output=output, error=error)
+
+
 def unstartable(what: str, *, why: str) -> Outcome:
     """Say that a program could not be started.
 
