@@ -111,7 +111,13 @@ class MahavishnuApp:
             return known | {name: engine.health() for name, engine in engines.items()}
 
         ports = _ServerPorts(
-            status=LedgerStatusProbe(ledger=ledger, clock=clock, data_dir=data_dir, health=health),
+            status=LedgerStatusProbe(
+                ledger=ledger,
+                clock=clock,
+                data_dir=data_dir,
+                health=health,
+                blockages=lambda: self._executor.blockages.shown(),  # noqa: PLW0108 - not built yet
+            ),
             metrics=LedgerMetricsProbe(
                 ledger=ledger, clock=clock, ledger_path=data_dir / "ledger.db"
             ),

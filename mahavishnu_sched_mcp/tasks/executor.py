@@ -14,6 +14,7 @@ import structlog
 from mahavishnu_sched_mcp.domain.run import Outcome
 from mahavishnu_sched_mcp.domain.value import JsonObject
 from mahavishnu_sched_mcp.errors import InvalidArgumentsError, UnknownTaskError
+from mahavishnu_sched_mcp.tasks.blockage import BlockageJournal
 from mahavishnu_sched_mcp.tasks.command_process import run_command
 from mahavishnu_sched_mcp.tasks.context import Ports, RunContext, enter_run
 from mahavishnu_sched_mcp.tasks.function_process import run_function
@@ -27,6 +28,7 @@ from mahavishnu_sched_mcp.tasks.result import (
     timed_out,
 )
 from mahavishnu_sched_mcp.tasks.threads import ThreadPool
+from mahavishnu_sched_mcp.tasks.watchdog import Watchdog
 
 _log = structlog.get_logger()
 
@@ -43,6 +45,7 @@ class TaskExecutor:
 
     Attributes:
         registry: The tasks it can run.
+        blockages: What blocked the event loop.
     """
 
     def __init__(
@@ -68,6 +71,8 @@ class TaskExecutor:
         self._cap = max_output_bytes
         self._longest = max_runtime_seconds
         self._threads = ThreadPool(threads)
+        self.blockages = BlockageJournal(ports.reminders)
+        self._watchdog = Watchdog(self.blockages.add)
         self._processes = ProcessRunner(max_output_bytes=max_output_bytes)
         self._grace_seconds = self._processes.grace_seconds
         self._going: set[asyncio.Task[Outcome]] = set()
@@ -108,7 +113,9 @@ class TaskExecutor:
         limit = min(asked or self._longest, self._longest)
         if found.command is None and not (asked and _can_leave(found)):
             work = asyncio.create_task(
-                self._guarded(self._call(found, params)), name=task, context=enter_run(context)
+                self._guarded(self._call(found, params, context)),
+                name=task,
+                context=enter_run(context),
             )
             return await self._accompany(work, limit=limit, patience=_FUNCTION_PATIENCE_SECONDS)
         run = self._in_process(found, params, context=context, limit=limit)
@@ -131,6 +138,7 @@ class TaskExecutor:
         if self._going:
             await asyncio.wait(self._going, timeout=grace_seconds + _FUNCTION_PATIENCE_SECONDS)
         await self._processes.close()
+        self._watchdog.close()
 
     def _in_process(
         self, found: RegisteredTask, params: JsonObject, *, context: RunContext, limit: float
@@ -185,19 +193,26 @@ class TaskExecutor:
         except BaseException as error:  # noqa: BLE001 - said above
             return self._raised(error)
 
-    async def _call(self, found: RegisteredTask, params: JsonObject) -> Outcome:
+    async def _call(self, found: RegisteredTask, params: JsonObject, run: RunContext) -> Outcome:
         arguments = found.arguments(params)
         if found.takes_ports:
             arguments["ports"] = self._ports
         function = found.called
         if _is_async(function):
-            return succeeded(await function(**arguments), cap=self._cap)
+            return await self._awaited(function(**arguments), found, run)
         call = functools.partial(self._call_in_thread, function, arguments)
         context = contextvars.copy_context()
         result = await self._threads.run(lambda: context.run(call), name=found.entry.name)
         if isinstance(result, Outcome):
             return result
-        return succeeded(await result, cap=self._cap)
+        return await self._awaited(result, found, run)
+
+    async def _awaited(
+        self, work: Awaitable[object], found: RegisteredTask, run: RunContext
+    ) -> Outcome:
+        home = str(getattr(found.called, "__module__", ""))
+        value = await self._watchdog.watch(work, task=found.entry.name, run=run, home=home)
+        return succeeded(value, cap=self._cap)
 
     def _call_in_thread(
         self, function: Callable[..., Any], arguments: dict[str, Any]
