@@ -122,7 +122,11 @@ class MahavishnuApp:
 
         ports = _ServerPorts(
             status=LedgerStatusProbe(
-                leadership=leadership, clock=clock, data_dir=data_dir, health=health
+                leadership=leadership,
+                clock=clock,
+                data_dir=data_dir,
+                health=health,
+                blockages=lambda: self._executor.blockages.shown(),  # noqa: PLW0108 - not built yet
             ),
             metrics=LedgerMetricsProbe(
                 ledger=ledger,

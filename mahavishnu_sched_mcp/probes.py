@@ -27,10 +27,11 @@ _HOUR = timedelta(hours=1)
 
 
 class LedgerStatusProbe:
-    """Tests ledger, engines, disk and clock.
+    """Tests ledger, engines, disk and clock, and says what blocked the event loop.
 
     Args:
         health: How the engines are; asking starts none of them.
+        blockages: Which tasks blocked the loop, how often, how long and where.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class LedgerStatusProbe:
         clock: Clock,
         data_dir: Path,
         health: Callable[[], Mapping[Backend, Health]],
+        blockages: Callable[[], Mapping[str, object]],
     ) -> None:
         self._leadership = leadership
         self._clock = clock
         self._data_dir = data_dir
         self._health = health
+        self._blockages = blockages
         self._looked: tuple[datetime, float] | None = None
 
     async def probe(self) -> Mapping[str, object]:
@@ -53,6 +56,7 @@ class LedgerStatusProbe:
             "ledger": await self._probe_ledger(),
             "disk": self._probe_disk(),
             "clock": self._probe_clock(),
+            "event_loop": self._blockages(),
             **{name.value: _probe_engine(value) for name, value in self._health().items()},
         }
 

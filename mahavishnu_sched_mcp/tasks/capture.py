@@ -88,6 +88,16 @@ class Capture:
         text = f"{head}\n[... {cut} bytes cut ...]\n{tail}"
         return Output(text=text, bytes=self._size, truncated=True)
 
+    def add(self, output: Output) -> None:
+        """Put something after what was written, on a line of its own.
+
+        Args:
+            output: Text, or what was kept of it.
+        """
+        if output.bytes and self._size and not (self._tail or self._head).endswith(b"\n"):
+            self._keep(b"\n", size=1)
+        self._keep(output.text.encode(), size=output.bytes)
+
     def _drain(self) -> None:
         """Read one piece, so that a command that never stops writing leaves others their turn."""
         try:
@@ -97,7 +107,10 @@ class Capture:
         if not piece:
             self._end()
             return
-        self._size += len(piece)
+        self._keep(piece, size=len(piece))
+
+    def _keep(self, piece: bytes, *, size: int) -> None:
+        self._size += size
         room = self._cap - len(self._head)
         self._head += piece[:room]
         self._tail += piece[room:]

@@ -11,7 +11,7 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -19,13 +19,9 @@ from mahavishnu_sched_mcp.domain.catalog import TaskEntry
 from mahavishnu_sched_mcp.domain.value import JsonObject, Value
 from mahavishnu_sched_mcp.errors import InvalidArgumentsError, SettingsError, nearest
 from mahavishnu_sched_mcp.tasks.argument import as_text, check_value
-
-if TYPE_CHECKING:
-    from mahavishnu_sched_mcp.tasks.context import RunContext
+from mahavishnu_sched_mcp.tasks.context import OWN_PREFIX, RunContext, run_marks
 
 MINIMAL_PATH = "/usr/local/bin:/usr/bin:/bin"
-OWN_PREFIX = "MAHAVISHNU_"
-"""What the server itself sets in a command's environment; a run's processes are known by it."""
 NEUTRAL_FOLDER = "/"
 """Where a command starts that names no `cwd`: never the folder the server was started in, which
 for a stdio server is a stranger's repository."""
@@ -138,17 +134,11 @@ class Command:
         Args:
             context: The run it is started for.
         """
-        at = context.scheduled_for.isoformat().replace("+00:00", "Z")
-        node = {} if context.node is None else {"MAHAVISHNU_NODE": context.node}
         return {
             "PATH": MINIMAL_PATH,
             "LANG": "C.UTF-8",
             **self.spec.env,
-            "MAHAVISHNU_JOB_ID": context.job_id,
-            "MAHAVISHNU_RUN_ID": context.run_id,
-            "MAHAVISHNU_ATTEMPT": str(context.attempt),
-            "MAHAVISHNU_SCHEDULED_FOR": at,
-            **node,
+            **run_marks(context),
         }
 
 

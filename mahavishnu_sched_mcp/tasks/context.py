@@ -100,6 +100,27 @@ class TaskFailedError(Exception):
         self.output = output
 
 
+OWN_PREFIX = "MAHAVISHNU_"
+"""What the server itself sets in a program's environment; a run's processes are known by it."""
+
+
+def run_marks(context: RunContext) -> dict[str, str]:
+    """Name a run in the environment of the processes that work for it.
+
+    Args:
+        context: The run they are started for.
+    """
+    at = context.scheduled_for.isoformat().replace("+00:00", "Z")
+    node = {} if context.node is None else {"MAHAVISHNU_NODE": context.node}
+    return {
+        "MAHAVISHNU_JOB_ID": context.job_id,
+        "MAHAVISHNU_RUN_ID": context.run_id,
+        "MAHAVISHNU_ATTEMPT": str(context.attempt),
+        "MAHAVISHNU_SCHEDULED_FOR": at,
+        **node,
+    }
+
+
 _current: ContextVar[RunContext | None] = ContextVar("mahavishnu_run_context", default=None)
 
 

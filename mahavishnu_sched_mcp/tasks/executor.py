@@ -14,8 +14,11 @@ import structlog
 from mahavishnu_sched_mcp.domain.run import Outcome
 from mahavishnu_sched_mcp.domain.value import JsonObject
 from mahavishnu_sched_mcp.errors import InvalidArgumentsError, UnknownTaskError
+from mahavishnu_sched_mcp.tasks.blockage import BlockageJournal
+from mahavishnu_sched_mcp.tasks.command_process import run_command
 from mahavishnu_sched_mcp.tasks.context import Ports, RunContext, enter_run
-from mahavishnu_sched_mcp.tasks.process import CommandRunner
+from mahavishnu_sched_mcp.tasks.function_process import run_function
+from mahavishnu_sched_mcp.tasks.process import ProcessRunner
 from mahavishnu_sched_mcp.tasks.registry import RegisteredTask, TaskRegistry
 from mahavishnu_sched_mcp.tasks.result import (
     failed,
@@ -25,19 +28,24 @@ from mahavishnu_sched_mcp.tasks.result import (
     timed_out,
 )
 from mahavishnu_sched_mcp.tasks.threads import ThreadPool
+from mahavishnu_sched_mcp.tasks.watchdog import Watchdog
 
 _log = structlog.get_logger()
 
 _FUNCTION_PATIENCE_SECONDS = 2.0
-_COMMAND_PATIENCE_SECONDS = 10.0
-"""A command's clean-up is bounded by itself; this bound is never reached."""
+_PROCESS_PATIENCE_SECONDS = 10.0
+"""A process's clean-up is bounded by itself; this bound is never reached."""
 
 
 class TaskExecutor:
     """Runs tasks: async functions on the event loop, others in threads, commands as processes.
 
+    A thread cannot be ended, so a function with a limit of its own gets a process instead where
+    another process can find it: it stands in a module the operator listed, and is not async.
+
     Attributes:
         registry: The tasks it can run.
+        blockages: What blocked the event loop.
     """
 
     def __init__(
@@ -63,8 +71,10 @@ class TaskExecutor:
         self._cap = max_output_bytes
         self._longest = max_runtime_seconds
         self._threads = ThreadPool(threads)
-        self._commands = CommandRunner(max_output_bytes=max_output_bytes)
-        self._grace_seconds = self._commands.grace_seconds
+        self.blockages = BlockageJournal(ports.reminders)
+        self._watchdog = Watchdog(self.blockages.add)
+        self._processes = ProcessRunner(max_output_bytes=max_output_bytes)
+        self._grace_seconds = self._processes.grace_seconds
         self._patience_seconds = _FUNCTION_PATIENCE_SECONDS
         self._going: set[asyncio.Task[Outcome]] = set()
         self._is_closed = False
@@ -72,7 +82,7 @@ class TaskExecutor:
     def open(self) -> None:
         """Take tasks, also again after a close. Idempotent."""
         self._is_closed = False
-        self._commands.grace_seconds = self._grace_seconds
+        self._processes.grace_seconds = self._grace_seconds
         self._patience_seconds = _FUNCTION_PATIENCE_SECONDS
 
     def hurry(self, *, grace_seconds: float) -> None:
@@ -82,7 +92,7 @@ class TaskExecutor:
             grace_seconds: For a command between SIGTERM and SIGKILL, and for a function to heed
                 its cancellation.
         """
-        self._commands.grace_seconds = min(self._commands.grace_seconds, grace_seconds)
+        self._processes.grace_seconds = min(self._processes.grace_seconds, grace_seconds)
         self._patience_seconds = min(self._patience_seconds, grace_seconds)
 
     async def execute(
@@ -111,18 +121,19 @@ class TaskExecutor:
         except (UnknownTaskError, InvalidArgumentsError) as error:
             return failed(error, cap=self._cap)
         found = self.registry.get(task)
-        limit = min(timeout_seconds or found.entry.timeout_seconds or self._longest, self._longest)
-        if found.command is None:
+        asked = timeout_seconds or found.entry.timeout_seconds
+        limit = min(asked or self._longest, self._longest)
+        if found.command is None and not (asked and _can_leave(found)):
             work = asyncio.create_task(
-                self._guarded(self._call(found, params)), name=task, context=enter_run(context)
+                self._guarded(self._call(found, params, context)),
+                name=task,
+                context=enter_run(context),
             )
             return await self._accompany(work, limit=limit)
-        run = self._commands.run(
-            found.command, params=params, context=context, timeout_seconds=limit
-        )
-        # A command keeps its own limit, because what it wrote until then is worth showing.
+        run = self._in_process(found, params, context=context, limit=limit)
+        # A process keeps its own limit, because what it wrote until then is worth showing.
         work = asyncio.create_task(self._guarded(run), name=task)
-        return await self._accompany(work, limit=None, patience=_COMMAND_PATIENCE_SECONDS)
+        return await self._accompany(work, limit=None, patience=_PROCESS_PATIENCE_SECONDS)
 
     async def aclose(self, *, grace_seconds: float = 2.0) -> None:
         """End all that is still running, and take nothing more. Idempotent.
@@ -138,7 +149,27 @@ class TaskExecutor:
             going.cancel()
         if self._going:
             await asyncio.wait(self._going, timeout=grace_seconds + self._patience_seconds)
-        await self._commands.close()
+        await self._processes.close()
+        self._watchdog.close()
+
+    def _in_process(
+        self, found: RegisteredTask, params: JsonObject, *, context: RunContext, limit: float
+    ) -> Coroutine[Any, Any, Outcome]:
+        if found.command is None:
+            return run_function(
+                found,
+                params=params,
+                context=context,
+                timeout_seconds=limit,
+                processes=self._processes,
+            )
+        return run_command(
+            found.command,
+            params=params,
+            context=context,
+            timeout_seconds=limit,
+            processes=self._processes,
+        )
 
     async def _accompany(
         self, work: asyncio.Task[Outcome], *, limit: float | None, patience: float | None = None
@@ -181,19 +212,26 @@ class TaskExecutor:
         except BaseException as error:  # noqa: BLE001 - said above
             return self._raised(error)
 
-    async def _call(self, found: RegisteredTask, params: JsonObject) -> Outcome:
+    async def _call(self, found: RegisteredTask, params: JsonObject, run: RunContext) -> Outcome:
         arguments = found.arguments(params)
         if found.takes_ports:
             arguments["ports"] = self._ports
         function = found.called
         if _is_async(function):
-            return succeeded(await function(**arguments), cap=self._cap)
+            return await self._awaited(function(**arguments), found, run)
         call = functools.partial(self._call_in_thread, function, arguments)
         context = contextvars.copy_context()
         result = await self._threads.run(lambda: context.run(call), name=found.entry.name)
         if isinstance(result, Outcome):
             return result
-        return succeeded(await result, cap=self._cap)
+        return await self._awaited(result, found, run)
+
+    async def _awaited(
+        self, work: Awaitable[object], found: RegisteredTask, run: RunContext
+    ) -> Outcome:
+        home = str(getattr(found.called, "__module__", ""))
+        value = await self._watchdog.watch(work, task=found.entry.name, run=run, home=home)
+        return succeeded(value, cap=self._cap)
 
     def _call_in_thread(
         self, function: Callable[..., Any], arguments: dict[str, Any]
@@ -211,6 +249,11 @@ class TaskExecutor:
     def _raised(self, error: BaseException) -> Outcome:
         _log.info("task_raised", error=type(error).__name__, at=innermost_frame(error))
         return failed(error, cap=self._cap)
+
+
+def _can_leave(found: RegisteredTask) -> bool:
+    """Whether another process can find and call it: not async, and in a listed module."""
+    return found.module is not None and not _is_async(found.called)
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

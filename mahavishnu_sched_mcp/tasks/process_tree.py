@@ -1,87 +1,113 @@
-"""Find and end all processes of an execution; as a script, the watchman for a dead server.
+"""Find the processes of an execution, and signal them.
 
-Standard library only, and nothing of this package: the watchman is started as
-`python -I -S process_tree.py` in some milliseconds. Every process of an execution carries the
-run's marks in its environment, so one that left group, session and parent is still found.
-
-The watchman reads one JSON object a line: `{"key": …, "marks": […], "group": …}` announces an
-execution or names its group, `{"end": key}` lets go of it. When the input ends, the server is
-gone, however it went, and what is left of its commands is killed. (PR_SET_PDEATHSIG would end the
-direct child only, and would need Python code between fork and exec.)
+Standard library only, and nothing of this package: the supervisors use it, and they have to be
+there in some milliseconds.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-_PROC = Path("/proc")
-_PAUSE_SECONDS = 0.05
-_SWEEP_SECONDS = 10.0
-_QUIET_LOOKS = 2
+PROC = Path("/proc")
 
 
 class Process(NamedTuple):
     """A living process.
 
     Attributes:
+        name: As the kernel knows it, at most 15 characters.
         started: Clock ticks since boot; tells it apart from a later one of the same id.
     """
 
     pid: int
     parent: int
     group: int
+    name: str
     started: int
 
 
 class Traces(NamedTuple):
-    """By what the processes of one execution are known.
+    """By what the processes of one execution are known, where nobody supervises them any more.
 
     Attributes:
         marks: `NAME=value` entries that all stand in their environment.
-        group: The process group the command leads; None where it was just being started.
+        group: The process group the program leads; None where it was just being started.
     """
 
     marks: tuple[str, ...]
     group: int | None = None
 
 
-def find_members(traces: Traces, *, known: frozenset[Process] = frozenset()) -> frozenset[Process]:
-    """Find the living processes of an execution: by group, mark, descent, or known before.
+def list_living() -> list[Process]:
+    """List all processes but the caller; empty where there is no /proc.
 
-    A process that ended and waits to be reaped does not count. Empty where there is no /proc.
+    A process that ended and waits to be reaped does not count.
+    """
+    if not PROC.is_dir():
+        return []
+    pids = [int(entry) for entry in os.listdir(PROC) if entry.isdigit()]  # noqa: PTH208 - names only
+    read = (_read(pid) for pid in pids if pid != os.getpid())
+    return [process for process in read if process is not None]
+
+
+def find_members(traces: Traces) -> frozenset[Process]:
+    """Find the living processes of an execution: by group, by mark and by descent.
 
     Args:
         traces: By what they are known.
-        known: What an earlier look found; those still alive stay members.
     """
-    living = _list_living()
-    identities = {(process.pid, process.started) for process in known}
+    living = list_living()
     found = {
         process.pid
         for process in living
-        if process.group == traces.group
-        or (process.pid, process.started) in identities
-        or _carries(process.pid, traces.marks)
+        if process.group == traces.group or _carries(process.pid, traces.marks)
     }
-    size = -1
+    return with_descendants(found, living=living)
+
+
+def find_descendants(ancestor: int) -> frozenset[Process]:
+    """Find all living processes below one, however far down.
+
+    Args:
+        ancestor: Its process id.
+    """
+    found = with_descendants({ancestor}, living=list_living())
+    return frozenset(process for process in found if process.pid != ancestor)
+
+
+def with_descendants(pids: Iterable[int], *, living: Iterable[Process]) -> frozenset[Process]:
+    """Add to some processes all that descend from them.
+
+    Args:
+        pids: Where to begin.
+        living: All processes, from one look.
+    """
+    found, size = set(pids), -1
     while size != len(found):
         size = len(found)
         found |= {process.pid for process in living if process.parent in found}
     return frozenset(process for process in living if process.pid in found)
 
 
-def send_signal(
-    number: signal.Signals, *, group: int | None, processes: frozenset[Process]
-) -> None:
+def read_environment(pid: int) -> frozenset[bytes]:
+    """Give the `NAME=value` entries a process was started with; none where it is not ours.
+
+    Args:
+        pid: Its process id.
+    """
+    try:
+        return frozenset((PROC / str(pid) / "environ").read_bytes().split(b"\0"))
+    except OSError:
+        return frozenset()  # it ended, or belongs to someone else
+
+
+def send_signal(number: signal.Signals, *, group: int | None, processes: Iterable[Process]) -> None:
     """Signal a group at one stroke, then the processes that are not in it.
 
     Args:
@@ -96,66 +122,23 @@ def send_signal(
             _deliver(os.kill, process.pid, number)
 
 
-def sweep(executions: list[Traces]) -> None:
-    """Kill all processes of these executions, for at most ten seconds.
-
-    Args:
-        executions: By what they are known.
-    """
-    for traces in executions:
-        send_signal(signal.SIGKILL, group=traces.group, processes=frozenset())
-    deadline, quiet = time.monotonic() + _SWEEP_SECONDS, 0
-    # A command caught between fork and exec carries no mark yet: one empty look is not enough.
-    while quiet <= _QUIET_LOOKS and time.monotonic() < deadline:
-        quiet += 1
-        for traces in executions:
-            found = find_members(traces)
-            send_signal(signal.SIGKILL, group=None, processes=found)
-            quiet = 0 if found else quiet
-        time.sleep(_PAUSE_SECONDS)
-
-
-def main() -> None:
-    """Watch over a server until its end of the pipe closes, then end what it had running."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # it outlives its server by a moment, on purpose
-    executions: dict[int, Traces] = {}
-    for line in sys.stdin:
-        said = json.loads(line)
-        if "end" in said:
-            executions.pop(said["end"], None)
-        else:
-            executions[said["key"]] = Traces(marks=tuple(said["marks"]), group=said["group"])
-    if executions:
-        sweep(list(executions.values()))
-
-
-def _list_living() -> list[Process]:
-    if not _PROC.is_dir():
-        return []
-    pids = [int(entry) for entry in os.listdir(_PROC) if entry.isdigit()]  # noqa: PTH208 - names only
-    read = (_read(pid) for pid in pids if pid != os.getpid())
-    return [process for process in read if process is not None]
-
-
 def _read(pid: int) -> Process | None:
     try:
-        text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+        text = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None  # it ended meanwhile
     # The name in parentheses may contain anything, parentheses too: count from the last one.
-    state, parent, group, *rest = text.rpartition(")")[2].split()
+    before, _, after = text.rpartition(")")
+    state, parent, group, *rest = after.split()
     if state in {"Z", "X"}:
         return None
-    return Process(pid=pid, parent=int(parent), group=int(group), started=int(rest[16]))
+    name = before.partition("(")[2]
+    return Process(pid=pid, parent=int(parent), group=int(group), name=name, started=int(rest[16]))
 
 
 def _carries(pid: int, marks: tuple[str, ...]) -> bool:
-    try:
-        environment = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
-    except OSError:
-        return False  # it ended, or belongs to someone else
-    return bool(marks) and all(mark.encode() in environment for mark in marks)
+    environment = read_environment(pid) if marks else frozenset()
+    return bool(environment) and all(mark.encode() in environment for mark in marks)
 
 
 def _deliver(call: Callable[[int, int], None], target: int, number: signal.Signals) -> None:
@@ -163,7 +146,3 @@ def _deliver(call: Callable[[int, int], None], target: int, number: signal.Signa
         call(target, number)
     except (ProcessLookupError, PermissionError):
         return  # gone, or it became someone else's
-
-
-if __name__ == "__main__":
-    main()

@@ -33,6 +33,7 @@ class RegisteredTask:
         signature: Makes arguments of JSON values; None hands the JSON values over as they are.
         command: What to start; None where it is a function.
         takes_ports: The executor fills in the parameter `ports` (built-ins only).
+        module: The operator's module that lists it; another process finds it there by name.
     """
 
     entry: TaskEntry
@@ -40,6 +41,7 @@ class RegisteredTask:
     signature: Signature | None = None
     command: Command | None = None
     takes_ports: bool = False
+    module: str | None = None
 
     @property
     def called(self) -> Callable[..., Any]:
@@ -93,7 +95,7 @@ class TaskRegistry:
             self._join(_of_function(function, source="builtin"))
         for module in modules:
             for function in _marked_in(module):
-                self._join(_of_function(function, source="module"))
+                self._join(_of_function(function, source="module", module=module))
         for name, spec in (commands or {}).items():
             command = Command.of(_checked(name), spec=spec)
             self._join(RegisteredTask(entry=command.entry, command=command))
@@ -186,7 +188,10 @@ def _marked_in(module: str) -> Iterator[Callable[..., Any]]:
 
 
 def _of_function(
-    function: Callable[..., Any], *, source: Literal["builtin", "module", "callable"]
+    function: Callable[..., Any],
+    *,
+    source: Literal["builtin", "module", "callable"],
+    module: str | None = None,
 ) -> RegisteredTask:
     mark = mark_of(function) or TaskMark()
     name = _checked(mark.name or str(getattr(function, "__name__", type(function).__name__)))
@@ -208,6 +213,7 @@ def _of_function(
         function=function,
         signature=signature,
         takes_ports=source == "builtin" and _PORTS in inspect.signature(function).parameters,
+        module=module,
     )
 
 

@@ -60,6 +60,49 @@ def timed_out(limit: float, *, output: Output | None = None) -> Outcome:
     )
 
 
+def ended(code: int | None, *, output: Output) -> Outcome:
+    """Say how a program ended by itself.
+
+    Args:
+        code: Its exit status, minus the signal's number where one killed it; None where the
+            process that supervised it was killed.
+        output: What it wrote.
+    """
+    if code == 0:
+        return Outcome(state=RunState.SUCCEEDED, output=output, value=output.text)
+    if code is None:
+        kind, reason = "Lost", "killed together with the process that supervised it"
+    elif code > 0:
+        kind, reason = "ExitStatus", f"exit status {code}"
+    else:
+        kind, reason = "Signal", f"killed by signal {-code}"
+    error = RunError(type=kind, message=reason)
+    return Outcome(state=RunState.FAILED, reason=reason, output=output, error=error)
+
+
+def silent(output: Output) -> Outcome:
+    """Say that a function's process ended well and told nothing.
+
+    Args:
+        output: What it wrote.
+    """
+    reason = "its process ended before the function returned"
+    error = RunError(type="ExitStatus", message=reason)
+    return Outcome(state=RunState.FAILED, reason=reason, output=output, error=error)
+
+
+def unstartable(what: str, *, why: str) -> Outcome:
+    """Say that a program could not be started.
+
+    Args:
+        what: The kind of task and its name.
+        why: Without paths.
+    """
+    reason = f"{what} could not be started: {why}; `mahavishnu-sched-mcp doctor` checks it"
+    error = RunError(type="StartError", message=reason)
+    return Outcome(state=RunState.FAILED, reason=reason, error=error)
+
+
 def interrupted() -> Outcome:
     """Say that the server stopped under the run."""
     return Outcome(state=RunState.INTERRUPTED, reason="the server stopped")

@@ -271,13 +271,13 @@ async def test_a_watchman_somebody_killed_is_replaced_by_the_next_command() -> N
     """The promise holds again from the next command on."""
     async with an_executor(commands={"true": CommandSpec(argv=("/usr/bin/true",))}) as executor:
         await executor.execute("true", {}, context=a_run())
-        first = executor._commands._guardian._process
+        first = executor._processes._guardian._process
         assert first is not None
         first.kill()
         await first.wait()
 
         outcome = await executor.execute("true", {}, context=a_run())
-        second = executor._commands._guardian._process
+        second = executor._processes._guardian._process
 
     assert outcome.state is RunState.SUCCEEDED
     assert second is not None

@@ -1,18 +1,22 @@
-"""Finding and ending the processes of an execution, on real ones."""
+"""Finding the processes of an execution, on real ones."""
 
 from __future__ import annotations
 
 import asyncio
-import io
-import json
+import os
 import signal
-import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from mahavishnu_sched_mcp.tasks import process_tree
-from mahavishnu_sched_mcp.tasks.process_tree import Traces, find_members, main, sweep
+from mahavishnu_sched_mcp.tasks.process_tree import (
+    Traces,
+    find_descendants,
+    find_members,
+    send_signal,
+)
 
 from .fakes import a_run, a_shell, an_executor
 
@@ -21,86 +25,60 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-async def a_sleeper(mark: str) -> asyncio.subprocess.Process:
-    """Start a process of its own session that carries a mark."""
-    name, _, value = mark.partition("=")
-    return await asyncio.create_subprocess_exec(
-        "/bin/sh", "-c", "sleep 60 & wait", env={name: value}, start_new_session=True
-    )
-
-
 @pytest.fixture
 def mark(tmp_path: Path) -> str:
     """Give a mark no other process has."""
     return f"MAHAVISHNU_RUN_ID={tmp_path}"
 
 
-async def test_members_are_known_by_mark_by_group_and_by_descent(mark: str) -> None:
-    """Each trace alone finds the process; a mark that only begins alike does not."""
-    process = await a_sleeper(mark)
-    try:
-        by_mark = find_members(Traces(marks=(mark,)))
-        by_group = find_members(Traces(marks=(), group=process.pid))
-        known = find_members(Traces(marks=()), known=by_mark)
-        nobody = find_members(Traces(marks=(mark[:-1],))) | find_members(Traces(marks=()))
-    finally:
-        sweep([Traces(marks=(mark,), group=process.pid)])
-        await process.wait()
+@pytest.fixture
+async def sleeper(mark: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Start a shell and its child, of a session of their own, that carry the mark."""
+    name, _, value = mark.partition("=")
+    process = await asyncio.create_subprocess_exec(
+        "/bin/sh", "-c", "sleep 60 & wait", env={name: value}, start_new_session=True
+    )
+    yield process
+    send_signal(signal.SIGKILL, group=process.pid, processes=())
+    await process.wait()
 
-    assert process.pid in {member.pid for member in by_mark}
-    assert by_mark <= by_group | known
-    assert process.pid in {member.pid for member in by_group & known}
+
+async def test_members_are_known_by_mark_by_group_and_by_descent(
+    mark: str, sleeper: asyncio.subprocess.Process
+) -> None:
+    """Each trace alone finds the process; a mark that only begins alike does not."""
+    by_mark = find_members(Traces(marks=(mark,)))
+    by_group = find_members(Traces(marks=(), group=sleeper.pid))
+    below = find_descendants(os.getpid())
+    nobody = find_members(Traces(marks=(mark[:-1],))) | find_members(Traces(marks=()))
+
+    assert sleeper.pid in {member.pid for member in by_mark}
+    assert sleeper.pid in {member.pid for member in by_group}
+    assert sleeper.pid in {member.pid for member in below}
     assert nobody == frozenset()
 
 
-async def test_a_sweep_leaves_nobody(mark: str) -> None:
-    """Marked processes are killed, also those whose group nobody told."""
-    process = await a_sleeper(mark)
+async def test_one_that_ended_is_no_member_while_it_waits_to_be_reaped(
+    mark: str, sleeper: asyncio.subprocess.Process
+) -> None:
+    """A zombie is not alive, whatever its parent does."""
+    send_signal(signal.SIGKILL, group=sleeper.pid, processes=())
+    await sleeper.wait()
 
-    sweep([Traces(marks=(mark,))])
-
-    assert await process.wait() == -signal.SIGKILL
     assert find_members(Traces(marks=(mark,))) == frozenset()
 
 
-async def test_the_watchman_ends_what_was_announced_and_not_let_go(
-    mark: str, monkeypatch: pytest.MonkeyPatch
+async def test_without_proc_a_group_is_signalled_still(
+    sleeper: asyncio.subprocess.Process, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """When its input ends the server is gone: what runs then is killed, what was over is not."""
-    running, over = await a_sleeper(f"{mark}-1"), await a_sleeper(f"{mark}-2")
-    said = [
-        {"key": 1, "marks": [f"{mark}-1"], "group": None},
-        {"key": 2, "marks": [f"{mark}-2"], "group": over.pid},
-        {"key": 1, "marks": [f"{mark}-1"], "group": running.pid},
-        {"end": 2},
-        {"end": 3},
-    ]
-    lines = "".join(f"{json.dumps(line)}\n" for line in said)
-    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # these signals are the test's own
+    """On other systems than Linux a program's process group is what ends."""
+    monkeypatch.setattr(process_tree, "PROC", tmp_path / "none")
 
-    main()
-    try:
-        survivors = find_members(Traces(marks=(f"{mark}-2",)))
-    finally:
-        sweep([Traces(marks=(f"{mark}-2",), group=over.pid)])
-        await over.wait()
+    found = find_members(Traces(marks=(), group=sleeper.pid))
+    send_signal(signal.SIGKILL, group=sleeper.pid, processes=found)
 
-    assert await running.wait() == -signal.SIGKILL
-    assert over.pid in {member.pid for member in survivors}
-
-
-async def test_without_proc_the_group_is_ended_still(
-    mark: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """On other systems than Linux a command's process group is what ends."""
-    monkeypatch.setattr(process_tree, "_PROC", tmp_path / "none")
-    process = await a_sleeper(mark)
-
-    assert find_members(Traces(marks=(mark,), group=process.pid)) == frozenset()
-    sweep([Traces(marks=(mark,), group=process.pid)])
-
-    assert await process.wait() == -signal.SIGKILL
+    assert found == frozenset()
+    assert await sleeper.wait() == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("is_warm", [False, True], ids=["first-command", "later-command"])
@@ -108,7 +86,7 @@ async def test_a_cancellation_at_any_moment_leaves_no_process(*, is_warm: bool) 
     """Before, during and after the start, and twice: the tree is gone when it is raised."""
     commands = {"nap": a_shell("sleep 60 & sleep 60"), "nothing": a_shell("")}
     async with an_executor(commands=commands) as executor:
-        executor._commands.grace_seconds = 0.1
+        executor._processes.grace_seconds = 0.1
         for moment in range(12):
             if is_warm:
                 await executor.execute("nothing", {}, context=a_run())
