@@ -15,8 +15,7 @@ from mahavishnu_sched_mcp.dispatcher import Dispatcher, idle
 from mahavishnu_sched_mcp.domain.clock import Clock, SystemClock
 from mahavishnu_sched_mcp.domain.engine import Backend, Health
 from mahavishnu_sched_mcp.leadership import Leadership
-from mahavishnu_sched_mcp.ledger import Ledger, backup, restoration
-from mahavishnu_sched_mcp.ledger.inspection import is_new
+from mahavishnu_sched_mcp.ledger import Ledger
 from mahavishnu_sched_mcp.probes import LedgerMetricsProbe, LedgerReminders, LedgerStatusProbe
 from mahavishnu_sched_mcp.retention import LedgerRetention
 from mahavishnu_sched_mcp.runner import Runner
@@ -28,6 +27,7 @@ from mahavishnu_sched_mcp.scheduler.change import resume
 from mahavishnu_sched_mcp.scheduler.core import Parts
 from mahavishnu_sched_mcp.scheduler.lead import Lead
 from mahavishnu_sched_mcp.settings import unsupported
+from mahavishnu_sched_mcp.upkeep import LEDGER_NAME
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -36,13 +36,8 @@ if TYPE_CHECKING:
     import apsw
 
     from mahavishnu_sched_mcp.backends.protocol import SchedulerBackend
-    from mahavishnu_sched_mcp.domain.finding import Finding
     from mahavishnu_sched_mcp.domain.job import Job
-    from mahavishnu_sched_mcp.ledger.backup import Backup
-    from mahavishnu_sched_mcp.ledger.restoration import Restoration
     from mahavishnu_sched_mcp.settings import Settings
-
-LEDGER_NAME = "ledger.db"
 
 _LAST_SECONDS = 0.4
 """What still runs after the drain gets so long to end."""
@@ -246,37 +241,6 @@ class MahavishnuApp:
                 max_output_bytes=settings.limits.max_output_bytes,
             )
         return engines
-
-
-def diagnose(settings: Settings) -> list[Finding]:
-    """Check the installation part by part, without starting anything."""
-    # A server never asks for it and need not pay for its imports.
-    from mahavishnu_sched_mcp import diagnosis  # noqa: PLC0415
-
-    return diagnosis.diagnose(settings)
-
-
-def has_ledger(settings: Settings) -> bool:
-    """Whether a ledger was ever made in the data dir, even where it is gone now."""
-    return not is_new(settings.data_path / LEDGER_NAME)
-
-
-def back_up(settings: Settings, file: Path, *, replace: bool = False) -> Backup:
-    """Copy the ledger to a file, beside running servers.
-
-    Raises:
-        SchedulerError: there is no sound ledger, or no place for the copy.
-    """
-    return backup.back_up(settings.data_path / LEDGER_NAME, to=file, replace=replace)
-
-
-def restore(settings: Settings, file: Path) -> Restoration:
-    """Put a backup in the ledger's place; what was there is renamed.
-
-    Raises:
-        SchedulerError: the backup is not sound, or the ledger is in use.
-    """
-    return restoration.restore(settings.data_path / LEDGER_NAME, backup=file)
 
 
 class _ServerPorts:

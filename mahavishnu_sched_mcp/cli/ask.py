@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from mahavishnu_sched_mcp.app import MahavishnuApp, has_ledger
+from mahavishnu_sched_mcp.app import MahavishnuApp
 from mahavishnu_sched_mcp.cli import tables
 from mahavishnu_sched_mcp.domain.engine import Backend
 from mahavishnu_sched_mcp.domain.job import JobState
@@ -31,6 +31,7 @@ from mahavishnu_sched_mcp.log import configure_logging
 from mahavishnu_sched_mcp.scheduler import MahavishnuScheduler
 from mahavishnu_sched_mcp.server import views
 from mahavishnu_sched_mcp.settings import load_settings
+from mahavishnu_sched_mcp.upkeep import has_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

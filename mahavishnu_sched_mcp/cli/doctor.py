@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from mahavishnu_sched_mcp.app import diagnose
 from mahavishnu_sched_mcp.log import configure_logging
 from mahavishnu_sched_mcp.settings import load_settings
+from mahavishnu_sched_mcp.upkeep import diagnose
 
 if TYPE_CHECKING:
     import argparse

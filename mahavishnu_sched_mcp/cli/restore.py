@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mahavishnu_sched_mcp.app import restore
 from mahavishnu_sched_mcp.log import configure_logging
 from mahavishnu_sched_mcp.settings import load_settings
+from mahavishnu_sched_mcp.upkeep import restore
 
 if TYPE_CHECKING:
     import argparse

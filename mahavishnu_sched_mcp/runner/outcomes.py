@@ -14,7 +14,7 @@ from mahavishnu_sched_mcp.domain.run import Outcome, Run, RunState
 from mahavishnu_sched_mcp.ledger import jobs, outbox, run_lists, runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     import apsw
 
@@ -71,10 +71,22 @@ def cancel_waiting(db: apsw.Connection, run: Run, *, reason: str, at: datetime) 
     close(db, job, run.run_id, Outcome(state=RunState.CANCELLED, reason=reason), at=at)
 
 
+def going(db: apsw.Connection) -> list[str]:
+    """Give the ids of all runs that go on, as far as the ledger knows."""
+    return [run.run_id for run in run_lists.all_open(db, state=RunState.RUNNING)]
+
+
 def recover(
-    db: apsw.Connection, *, at: datetime, is_idempotent: Callable[[Job], bool]
+    db: apsw.Connection,
+    *,
+    at: datetime,
+    is_idempotent: Callable[[Job], bool],
+    undead: Collection[str] = (),
 ) -> list[Run]:
     """Account for every run that was going when its server ended.
+
+    Args:
+        undead: Runs whose processes could not be ended: they do not run again by themselves.
 
     Returns:
         Those runs, as they are now: waiting to run again, held as interrupted, or dead.
@@ -82,8 +94,19 @@ def recover(
     lost = Outcome(
         state=RunState.INTERRUPTED, reason="the server ended while it ran", output=Output()
     )
-    going = run_lists.all_open(db, state=RunState.RUNNING)
-    return [record(db, run.run_id, lost, at=at, is_idempotent=is_idempotent) for run in going]
+    stuck = lost.model_copy(
+        update={"reason": "the server ended while it ran, and its processes cannot be ended"}
+    )
+    return [
+        record(
+            db,
+            run_id,
+            stuck if run_id in undead else lost,
+            at=at,
+            is_idempotent=(lambda _: False) if run_id in undead else is_idempotent,
+        )
+        for run_id in going(db)
+    ]
 
 
 def drop_orphans(db: apsw.Connection, *, at: datetime) -> None:

@@ -11,6 +11,7 @@ from mahavishnu_sched_mcp.errors import SchedulerError
 from mahavishnu_sched_mcp.leadership import DeposedError
 from mahavishnu_sched_mcp.ledger import jobs
 from mahavishnu_sched_mcp.runner import outcomes
+from mahavishnu_sched_mcp.tasks.leftovers import end_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from mahavishnu_sched_mcp.domain.job import Job
     from mahavishnu_sched_mcp.domain.run import Outcome, Run
     from mahavishnu_sched_mcp.leadership import Leadership
+    from mahavishnu_sched_mcp.ledger import Ledger
 
 _RETRY_SECONDS = 0.5
+_END_SECONDS = 5.0
+"""What the last leader left running gets so long to end: a new leader has to begin soon."""
 _log = structlog.get_logger()
 
 
@@ -34,18 +38,31 @@ class Recorder:
     """
 
     def __init__(
-        self, *, leadership: Leadership, clock: Clock, is_idempotent: Callable[[Job], bool]
+        self,
+        *,
+        ledger: Ledger,
+        leadership: Leadership,
+        clock: Clock,
+        is_idempotent: Callable[[Job], bool],
     ) -> None:
+        self._ledger = ledger
         self._leadership = leadership
         self._clock = clock
         self._is_idempotent = is_idempotent
 
     async def take_over(self) -> list[Run]:
-        """Account for what the last leader left going, and give those runs."""
+        """Account for what the last leader left going, and give those runs.
+
+        Their processes are ended first: nothing runs again beside what is left of it.
+        """
+        going = self._ledger.read(outcomes.going)
+        undead = await asyncio.to_thread(end_leftovers, going, within=_END_SECONDS)
+        if going:
+            await self._leadership.renew()  # that may have taken a while
         now = self._clock.now()
 
         def change(db: apsw.Connection) -> list[Run]:
-            lost = outcomes.recover(db, at=now, is_idempotent=self._is_idempotent)
+            lost = outcomes.recover(db, at=now, is_idempotent=self._is_idempotent, undead=undead)
             jobs.end_ephemeral(db)
             outcomes.drop_orphans(db, at=now)
             return lost

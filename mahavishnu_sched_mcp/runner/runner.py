@@ -67,7 +67,9 @@ class Runner:
         self._executor = executor
         self._alarm = alarm
         self._clock = clock
-        self._recorder = Recorder(leadership=leadership, clock=clock, is_idempotent=is_idempotent)
+        self._recorder = Recorder(
+            ledger=ledger, leadership=leadership, clock=clock, is_idempotent=is_idempotent
+        )
         self._slots = slots
         self._bounds = bounds
         self._grace = grace
