@@ -34,6 +34,8 @@ _EARLIER = re.compile(r"^ledger-before-schema-\d+\.db$")
 _FIRST_LOOK_SECONDS = 5.0
 """The handshake comes first."""
 _LOOK_SECONDS = 600.0
+_LAST_SECONDS = 0.1
+"""A stop waits no longer; the thread ends with the process."""
 _log = structlog.get_logger()
 
 
@@ -67,6 +69,8 @@ class Archive:
         with self._alone() as is_alone:
             if not is_alone:
                 return None
+            for left in self.folder.glob(".ledger-*.part*"):  # by a process that was ended over it
+                left.unlink(missing_ok=True)
             name = f"ledger-{at.astimezone(UTC).strftime(_STAMP)}.db"
             made = copy_ledger(self._ledger, to=self.folder / name, stop=stop)
             for _, old in sorted(self._daily(), reverse=True)[MOST_KEPT:]:
@@ -169,7 +173,7 @@ class Archivist:
     def close(self) -> None:
         """End it; a copy that is being made is left. Idempotent."""
         self._stop.set()
-        self._thread.join(1.0)
+        self._thread.join(_LAST_SECONDS)
 
     def _keep(self) -> None:
         pause = _FIRST_LOOK_SECONDS

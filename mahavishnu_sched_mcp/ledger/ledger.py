@@ -256,7 +256,7 @@ class Ledger:
     def _seal(self) -> None:
         """Seal the file, unless another process has it open or its log could not be emptied."""
         log = self._path.with_name(f"{self._path.name}-wal")
-        with contextlib.suppress(InvalidStateError), held_alone(self._path.parent):
+        with contextlib.suppress(InvalidStateError, OSError), held_alone(self._path.parent):
             if not log.exists() or log.stat().st_size == 0:
                 self._mark.seal(self._path)
 

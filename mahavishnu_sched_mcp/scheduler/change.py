@@ -59,6 +59,17 @@ def require_changeable(db: apsw.Connection, job_id: str) -> Job:
     return job
 
 
+def require_readable(job: Job) -> None:
+    """Refuse to change a job of which only the id is known.
+
+    Raises:
+        InvalidStateError: its record is damaged.
+    """
+    if job.is_damaged:
+        msg = f"The record of job '{job.job_id}' is damaged."
+        raise InvalidStateError(msg, hint="Take it away with cancel_job, then make it anew.")
+
+
 def update(
     db: apsw.Connection,
     job: Job,
@@ -74,13 +85,7 @@ def update(
 
     Args:
         trigger: The newly anchored one, where the trigger changed; None keeps the old.
-
-    Raises:
-        InvalidStateError: its record is damaged, so there is nothing to change.
     """
-    if job.is_damaged:
-        msg = f"The record of job '{job.job_id}' is damaged."
-        raise InvalidStateError(msg, hint="Take it away with cancel_job, then make it anew.")
     changed = job.model_copy(
         update={
             "definition": definition,

@@ -55,6 +55,7 @@ class Keeping(SchedulerCore):
         check_texts({"name": name, "note": note}, tags=tags or ())
         now = self._clock.now()
         job = self._ledger.read(lambda db: change.require_changeable(db, job_id))
+        change.require_readable(job)
         definition = _changed(job.definition, trigger=trigger, params=params, policies=policies)
         self._parts.admission.recheck(definition)
         if trigger is not None and job.trigger is None:

@@ -298,6 +298,17 @@ async def test_a_damaged_ledger_keeps_its_good_backups(tmp_path: Path) -> None:
     assert archive.newest_sound() == archive.folder / "ledger-20261207T120000Z.db"
 
 
+async def test_what_a_killed_process_left_of_a_backup_is_cleared_away(tmp_path: Path) -> None:
+    """The next backup does it."""
+    archive = Archive(await a_ledger(tmp_path))
+    archive.folder.mkdir()
+    (archive.folder / ".ledger-20261130T120000Z.db.part").write_bytes(b"half")
+
+    archive.keep(at=NOON)
+
+    assert sizes_in(archive.folder).keys() == {"ledger-20261201T120000Z.db"}
+
+
 async def test_the_newest_backup_that_is_sound_is_named(tmp_path: Path) -> None:
     """One that was damaged itself is passed over."""
     archive = Archive(await a_ledger(tmp_path))
