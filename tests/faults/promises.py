@@ -80,10 +80,10 @@ class Clerk:
 
     async def _act(self, wire: Wire) -> None:
         open_ones = [one for one in self.promises[-20:] if one.is_open]
-        acts = [self._create, self._enqueue]
+        acts = [self._create, self._create, self._enqueue]
         if open_ones:
-            acts += [self._update, self._update, self._toggle, self._toggle, self._run]
-            acts += [self._cancel, self._retime]
+            acts += [self._update] * 3 + [self._toggle] * 4
+            acts += [self._run, self._cancel, self._retime]
         act = self.chance.choice(acts)
         if act in {self._create, self._enqueue}:
             name = f"{self.name}-{len(self.promises)}"

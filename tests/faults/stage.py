@@ -32,6 +32,12 @@ from mahavishnu_sched_mcp.tasks.mark import task
 async def note(text: str = "") -> str:
     """Say it back."""
     return text
+
+
+@task
+async def stumble() -> None:
+    """Fail."""
+    raise RuntimeError
 '''
 
 

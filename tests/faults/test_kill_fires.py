@@ -20,7 +20,7 @@ from tests.faults.tally import Tally, amount
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 _PERIODS = [1] * 16 + [2] * 2 + [3] * 2
 _RATE = sum(1 / period for period in _PERIODS)
