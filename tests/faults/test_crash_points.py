@@ -39,8 +39,14 @@ async def said_by(*command: str) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize(
     ("fault", "stride", "offset"),
-    [(Fault.KILL, 2, 0), (Fault.KILL, 2, 1), (Fault.EIO, 4, 0), (Fault.TORN, 4, 0)],
-    ids=["kill-odd", "kill-even", "io-error", "torn-write"],
+    [
+        (Fault.KILL, 2, 0),
+        (Fault.KILL, 2, 1),
+        (Fault.EIO, 2, 0),
+        (Fault.EIO, 2, 1),
+        (Fault.TORN, 4, 0),
+    ],
+    ids=["kill-odd", "kill-even", "io-error-odd", "io-error-even", "torn-write"],
 )
 async def test_a_fault_at_any_write_or_sync_breaks_no_promise(
     tmp_path: Path, tally: Tally, fault: Fault, stride: int, offset: int
@@ -60,7 +66,7 @@ async def test_a_fault_at_any_write_or_sync_breaks_no_promise(
 
     assert (code, err) == (0, "")
     assert first["operations"] > _TOO_FEW
-    assert len(points) >= first["operations"] // stride - 1
+    assert len(points) >= 0.8 * first["operations"] / stride  # no two lives are of equal length
     assert objections == []
 
 
