@@ -136,6 +136,17 @@ def begun(trigger: dict[str, Any]) -> datetime:
     return start - timedelta(seconds=trigger["seconds"])
 
 
+def misjudged(job: dict[str, Any], runs: list[dict[str, Any]]) -> list[str]:
+    """Say which interrupted runs were run again against the job's policy, or were not."""
+    choice = job["policies"]["on_interrupt"]
+    reruns = choice == "rerun" or (choice is None and job["target"] == "witness")
+    repeated = [run for run in runs if len(run["attempts"]) > 1 and not reruns]
+    given_up = [run for run in runs if run["state"] == "interrupted" and reruns]
+    return [f"{run['run_id']} ran again, and should have been held" for run in repeated] + [
+        f"{run['run_id']} was held, and should have run again" for run in given_up
+    ]
+
+
 async def test_every_fire_has_one_record_and_every_execution_is_on_record(
     tmp_path: Path, tally: Tally
 ) -> None:
@@ -160,7 +171,7 @@ async def test_every_fire_has_one_record_and_every_execution_is_on_record(
                 made = datetime.fromisoformat(job["created_at"])
                 assert abs(made - born) < timedelta(seconds=60)
                 spans = [Span(job["trigger"], made, before, after)]
-            objections += discrepancies(job, found, spans)
+            objections += discrepancies(job, found, spans) + misjudged(job, found)
             runs |= {run["run_id"]: run for run in found}
         for one in life.wires:
             await one.close()
