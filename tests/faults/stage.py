@@ -7,12 +7,9 @@ import contextlib
 import itertools
 import json
 import os
-import shutil
 import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
-
-import apsw
 
 from tests.e2e.servers import ERAS, Place
 from tests.factories import NO_CHORES
@@ -82,25 +79,6 @@ class Stage:
     def ledger(self) -> Path:
         """The ledger's file."""
         return self.place.folder / "data" / "ledger.db"
-
-    def damage(self, *, beside: str) -> str:
-        """Let SQLite look through a copy of what a kill left, before any server repairs it.
-
-        Args:
-            beside: A name for the copy's folder, used once.
-
-        Returns:
-            SQLite's report; `ok` where there is none.
-        """
-        copy = self.place.folder / beside
-        copy.mkdir()
-        for part in self.ledger.parent.glob("ledger.db*"):
-            shutil.copy(part, copy / part.name)
-        connection = apsw.Connection(str(copy / self.ledger.name))
-        report = str(connection.execute("pragma integrity_check").get)
-        connection.close()
-        shutil.rmtree(copy)
-        return report
 
 
 @dataclass

@@ -18,11 +18,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import apsw
 import structlog
 
 from mahavishnu_sched_mcp.server.views import job_view, run_view
 from tests.factories import ManualClock, an_app, eventually, ring, runs_of
+from tests.faults.autopsy import damage
 from tests.faults.faulty_disk import Fault, FaultyDisk
 from tests.faults.reference import Span, discrepancies
 from tests.faults.scenario import ONLY, SCHEDULED, Facts, Journal, all_over, facts_of, perform
@@ -50,21 +50,6 @@ def sweep(folder: Path, fault: Fault, *, stride: int, offset: int) -> None:
         _say({"point": point, **life, "objections": objections})
         shutil.rmtree(data_dir)
         point += stride
-
-
-def damage(ledger: Path) -> list[str]:
-    """Let SQLite look through a copy of what a fault has left."""
-    copy = ledger.parent / "copy"
-    copy.mkdir()
-    for part in ledger.parent.glob("ledger.db*"):
-        shutil.copy(part, copy / part.name)
-    if not (copy / ledger.name).exists():
-        return []
-    connection = apsw.Connection(str(copy / ledger.name))
-    report = str(connection.execute("pragma integrity_check").get)
-    connection.close()
-    shutil.rmtree(copy)
-    return [] if report == "ok" else [f"corrupt: {report}"]
 
 
 async def objections_to(data_dir: Path, journal: Journal, model: list[Facts]) -> list[str]:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.faults.autopsy import damage
 from tests.faults.faulty_disk import Fault
 from tests.faults.scenario import STEPS, Journal
-from tests.faults.sweep import damage, objections_to
+from tests.faults.sweep import objections_to
 from tests.faults.tally import Tally, amount, is_soak
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mahavishnu_sched_mcp.cli.demonstration.process import kill_processes_of
+from tests.faults.autopsy import damage
 from tests.faults.promises import Clerk, broken, lasting
 from tests.faults.stage import Stage, Wire, ending
 from tests.faults.tally import Tally, amount
@@ -61,8 +62,9 @@ async def test_an_acknowledged_change_survives_a_kill_at_any_instant(
     stage, seed = Stage.of(tmp_path), random.randrange(1 << 32)  # noqa: S311 - chance, not secrecy
     chance = random.Random(seed)  # noqa: S311 - the same
     clerks = [Clerk(f"clerk{number}", random.Random(seed + number)) for number in range(_CLERKS)]  # noqa: S311 - the same
-    cycles, lost, corrupt = 0, [], []
-    acknowledged = 0
+    cycles = acknowledged = 0
+    lost: list[str] = []
+    corrupt: list[str] = []
 
     async with ending(stage, kill_processes_of):
         while cycles < amount(100) or acknowledged < amount(5000):
@@ -71,7 +73,7 @@ async def test_an_acknowledged_change_survives_a_kill_at_any_instant(
             await a_short_life(wire, clerks, seconds=chance.uniform(0.020, 0.350))
             cycles += 1
             acknowledged = sum(clerk.acknowledged for clerk in clerks)
-            corrupt += [report for report in [stage.damage(beside="copy")] if report != "ok"]
+            corrupt += damage(stage.ledger)
             assert cycles <= _MOST_CYCLES_PER_HUNDRED_CHANGES * amount(5000) / 100
         wire = await Wire.start(stage.place)
         lost += await broken_promises(wire, clerks)
