@@ -17,7 +17,7 @@ from tests.faults.scenario import STEPS, Journal
 from tests.faults.sweep import objections_to
 from tests.faults.tally import Tally, amount, is_soak
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 _ROOT = Path(__file__).parents[2]
 _STRACE = shutil.which("strace")
@@ -34,7 +34,11 @@ async def said_by(*command: str) -> tuple[int, str, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await process.communicate()
+    try:
+        out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
     return process.returncode or 0, out.decode(), err.decode()
 
 
