@@ -213,8 +213,12 @@ def test_a_leap_day_is_found_across_the_years() -> None:
 
 @pytest.mark.parametrize(
     ("field", "plain"),
-    [("5-5/10 1 * * *", "5 1 * * *"), ("0 0 7-7/2,20 * *", "0 0 7,20 * *")]
-    + [("0 0 * 6-jun/2 sun-sun/3", "0 0 * 6 0"), ("00-0/5 3-03/1 * * *", "0 3 * * *")],
+    [
+        ("5-5/10 1 * * *", "5 1 * * *"),
+        ("0 0 7-7/2,20 * *", "0 0 7,20 * *"),
+        ("0 0 * 6-jun/2 sun-sun/3", "0 0 * 6 0"),
+        ("00-0/5 3-03/1 * * *", "0 3 * * *"),
+    ],
 )
 def test_a_stepped_range_of_one_value_is_that_value(field: str, plain: str) -> None:
     """Debian steps inside a range: in `5-5/10` there is nothing to step to."""
