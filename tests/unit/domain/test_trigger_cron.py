@@ -186,9 +186,9 @@ def test_ten_years_of_minutes_are_counted_at_once(zone: str) -> None:
     taken = []
 
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         gap = trigger.gap(NOW, until)
-        taken.append(time.perf_counter() - start)
+        taken.append(time.process_time() - start)
 
     assert gap == Gap(count=3650 * 1440, first=NOW + timedelta(minutes=1), last=until)
     assert min(taken) < 0.05
