@@ -10,7 +10,12 @@ from typing import Literal, Self, override
 from cronsim import CronSim, CronSimError
 from pydantic import model_validator
 
-from mahavishnu_sched_mcp.domain.cron_calendar import calendar_of
+from mahavishnu_sched_mcp.domain.cron_calendar import (
+    NAMES,
+    WEEKDAYS,
+    calendar_of,
+    without_short_ranges,
+)
 from mahavishnu_sched_mcp.domain.series import FireSeries, Gap
 from mahavishnu_sched_mcp.domain.value import JsonObject
 from mahavishnu_sched_mcp.domain.zone import read_zone, shown
@@ -29,15 +34,6 @@ ALIASES = {
 _FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week")
 _RANGES = ("0-59", "0-23", "1-31", "1-12 or jan-dec", "0-7 or sun-sat, 0 and 7 are Sunday")
 _LAST = (59, 23, 31, 12, 7)
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
-_NAMES: tuple[dict[str, int], ...] = (
-    {},
-    {},
-    {},
-    {name: number for number, name in enumerate(_MONTHS, 1)},
-    {name: number for number, name in enumerate(_WEEKDAYS)},
-)
 _WEEKDAY = 4
 _FIELD_COUNT = 5
 _LONGEST = 200
@@ -130,13 +126,13 @@ def normalise(expression: str) -> str:
     for position, field in enumerate(fields):
         _check_field(given, position, field)
     try:
-        CronSim(text, _REFERENCE)
+        CronSim(without_short_ranges(text), _REFERENCE)
     except CronSimError as error:
         # each field is sound by itself: together they name a day that no month has
         message = f"Cron {shown(given)} never fires: no such day exists in these months."
         hint = "Choose a day the month has; preview_schedule shows the fires."
         raise InvalidTriggerError(message, hint=hint) from error
-    return text
+    return without_short_ranges(text)
 
 
 def _written_out(given: str) -> str:
@@ -173,9 +169,9 @@ def _check_field(given: str, position: int, field: str) -> None:
     extra = _extra(position, text)
     if extra:
         raise InvalidTriggerError(message, hint=extra)
-    unknown = sorted(set(re.findall(r"[a-z]+", text)) - _NAMES[position].keys())
+    unknown = sorted(set(re.findall(r"[a-z]+", text)) - NAMES[position].keys())
     if unknown:
-        hint = f"{nearest(unknown[0], _NAMES[position])} {_range_hint(position)}".strip()
+        hint = f"{nearest(unknown[0], NAMES[position])} {_range_hint(position)}".strip()
         raise InvalidTriggerError(message, hint=hint)
     if not re.fullmatch(r"[a-z0-9*,/-]+", text):
         raise InvalidTriggerError(message, hint=_range_hint(position))
@@ -188,7 +184,7 @@ def _check_field(given: str, position: int, field: str) -> None:
     for item in text.split(","):
         first, slash, step = item.partition("/")
         if slash and first != "*" and "-" not in first:
-            start = _NAMES[position].get(first, first)
+            start = NAMES[position].get(first, first)
             hint = (
                 f"A step needs a range or a star: write '{start}-{_LAST[position]}/{step}'"
                 f" or '*/{step}'."
@@ -200,8 +196,8 @@ def _extra(position: int, text: str) -> str:
     """Say which sign of another cron dialect stands in a field, or nothing."""
     if "?" in text:
         return f"'?' is not part of cron: write '*' for any {_FIELDS[position]}."
-    words = set(re.findall(r"[a-z]+", text)) - _NAMES[position].keys()
-    lasts = {f"{name}l" for name in _WEEKDAYS} if position == _WEEKDAY else set()
+    words = set(re.findall(r"[a-z]+", text)) - NAMES[position].keys()
+    lasts = {f"{name}l" for name in WEEKDAYS} if position == _WEEKDAY else set()
     found = [
         sign
         for sign, is_there in (
@@ -254,6 +250,6 @@ def _describe(expression: str) -> str:
 
 def _each_once(weekday: str) -> str:
     """Name each day of a list once: 0, 7 and sun are one day, and 0-7 ends on Saturday."""
-    numbers = {**_NAMES[_WEEKDAY], "7": 0}
+    numbers = {**NAMES[_WEEKDAY], "7": 0}
     items = (item.replace("sun-7", "0-6").replace("0-7", "0-6") for item in weekday.split(","))
     return ",".join(dict.fromkeys(str(numbers.get(item, item)) for item in items))

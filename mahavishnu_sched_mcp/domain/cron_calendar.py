@@ -25,9 +25,22 @@ from mahavishnu_sched_mcp.domain.zone import read_zone
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+
+NAMES: tuple[dict[str, int], ...] = (
+    {},
+    {},
+    {},
+    {name: number for number, name in enumerate(_MONTHS, 1)},
+    {name: number for number, name in enumerate(WEEKDAYS)},
+)
+"""The names that each of the five fields takes for its numbers, in lower case."""
+
 _DAY = timedelta(days=1)
 _MINUTE = timedelta(minutes=1)
 _LAST_DAY = LATEST.date()
+_ENDS = 2
 _SPILL_DAYS = 2  # a change of offset may swallow or repeat a whole day (Apia 2011), never more
 
 
@@ -41,6 +54,7 @@ class CronCalendar:
 
     def __init__(self, expression: str, zone: ZoneInfo) -> None:
         """Read five fields that cronsim accepts."""
+        expression = without_short_ranges(expression)
         minute, hour, *_ = expression.split()
         self._fields = CronSim(expression, datetime(2000, 1, 1, tzinfo=UTC))
         self._zone = zone
@@ -160,6 +174,25 @@ class CronCalendar:
                 day = (day.replace(day=1) + 32 * _DAY).replace(day=1)
             else:
                 day += _DAY
+
+
+def without_short_ranges(expression: str) -> str:
+    """Write each stepped range of one value, `7-7/2`, as that value.
+
+    Debian steps inside the range, so there is nothing to step to; cronsim would go on from the
+    value to the field's end.
+    """
+    fields = enumerate(expression.split())
+    return " ".join(
+        ",".join(_without_short_range(position, item) for item in field.split(","))
+        for position, field in fields
+    )
+
+
+def _without_short_range(position: int, item: str) -> str:
+    span, slash, _ = item.partition("/")
+    ends = [str(NAMES[position].get(end, end.lstrip("0") or "0")) for end in span.split("-")]
+    return ends[0] if slash and len(ends) == _ENDS and ends[0] == ends[1] else item
 
 
 @lru_cache(maxsize=20_000)

@@ -99,6 +99,18 @@ class FireSeries(Value):
                 end = middle
         return end
 
+    def revised(self, armed: datetime, *, after: datetime) -> datetime | None:
+        """Give the next fire anew where the rules of its zone may have changed meanwhile.
+
+        Args:
+            armed: The next fire as it was computed under the rules of that time.
+            after: The later of the present and the newest recorded fire: what is up to here
+                is not asked again. An `armed` that is due already stays as it is.
+        """
+        if armed <= after or self.next_after(after) == armed:
+            return armed
+        return self.next_after(after)
+
 
 def in_zone(instant: datetime, zone: str) -> str:
     """Write an instant for machines: ISO 8601 with the zone's offset."""

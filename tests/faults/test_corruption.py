@@ -161,7 +161,7 @@ async def test_a_damaged_ledger_is_never_shown_as_if_nothing_were_wrong(
         name, state, piece, damage = CASES[number % len(CASES)]
         data = tmp_path / f"case-{number}"
         shutil.copytree(truth.closed if state == CLOSED else truth.killed, data)
-        damage(data / f"ledger.db{piece}", random.Random(number))  # noqa: S311 - repeatable
+        damage(data / f"ledger.db{piece}", random.Random(number))
         found = await outcome(truth, data)
         assert found in allowed(name), f"case {number}, {name}: {found}"
         seen[found] += 1

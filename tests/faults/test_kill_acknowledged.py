@@ -59,9 +59,9 @@ async def test_an_acknowledged_change_survives_a_kill_at_any_instant(
     tmp_path: Path, tally: Tally
 ) -> None:
     """A change that was answered is there after kill -9; one that was not is whole or absent."""
-    stage, seed = Stage.of(tmp_path), random.randrange(1 << 32)  # noqa: S311 - chance, not secrecy
-    chance = random.Random(seed)  # noqa: S311 - the same
-    clerks = [Clerk(f"clerk{number}", random.Random(seed + number)) for number in range(_CLERKS)]  # noqa: S311 - the same
+    stage, seed = Stage.of(tmp_path), random.randrange(1 << 32)
+    chance = random.Random(seed)
+    clerks = [Clerk(f"clerk{number}", random.Random(seed + number)) for number in range(_CLERKS)]
     cycles = acknowledged = 0
     lost: list[str] = []
     corrupt: list[str] = []

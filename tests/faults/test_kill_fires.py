@@ -151,8 +151,8 @@ async def test_every_fire_has_one_record_and_every_execution_is_on_record(
     tmp_path: Path, tally: Tally
 ) -> None:
     """Kills of leaders and of followers lose no fire, double none, and hide no execution."""
-    stage, seed = Stage.of(tmp_path), random.randrange(1 << 32)  # noqa: S311 - chance, not secrecy
-    life = Life(stage, random.Random(seed))  # noqa: S311 - the same
+    stage, seed = Stage.of(tmp_path), random.randrange(1 << 32)
+    life = Life(stage, random.Random(seed))
     objections: list[str] = []
     runs: dict[str, dict[str, Any]] = {}
 

@@ -143,7 +143,7 @@ def made_by(answer: dict[str, Any]) -> str:
 
 async def test_a_repeated_call_makes_nothing_twice(tmp_path: Path, tally: Tally) -> None:
     """The answer is lost and the call comes again, at once, later, or after a kill: one effect."""
-    chance, repeats, restarts = random.Random(), amount(500), 0  # noqa: S311 - chance, not secrecy
+    chance, repeats, restarts = random.Random(), amount(500), 0
     differing: list[str] = []
     async with ready(tmp_path) as at:
         wire, before = at.wire, at.rows()

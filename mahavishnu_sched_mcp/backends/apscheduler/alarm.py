@@ -15,6 +15,7 @@ from mahavishnu_sched_mcp.backends.apscheduler.job_store import HeapJobStore
 from mahavishnu_sched_mcp.backends.apscheduler.trigger import ArmedTrigger
 
 if TYPE_CHECKING:
+    from mahavishnu_sched_mcp.backends.apscheduler.step_watch import Step
     from mahavishnu_sched_mcp.backends.protocol import Fire, FireListener
     from mahavishnu_sched_mcp.domain.clock import Clock
     from mahavishnu_sched_mcp.domain.job import Job
@@ -58,6 +59,11 @@ class ApschedulerAlarmClock:
     def armed(self) -> int:
         """How many jobs it has."""
         return len(self._store) + len(self._waiting)
+
+    @property
+    def last_step(self) -> Step | None:
+        """When and by how much the wall clock was last set while it told time, if ever."""
+        return self._scheduler.step_watch.last
 
     def arm(self, job: Job) -> None:
         """Fire this job at `job.next_run_at` and on; replaces what was armed for its serial.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from mahavishnu_sched_mcp.backends.apscheduler.library import AsyncIOScheduler, BaseScheduler
+from mahavishnu_sched_mcp.backends.apscheduler.step_watch import StepWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,9 @@ class WakingScheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler sh
     On Linux a timerfd on CLOCK_REALTIME wakes the loop (asyncio's own timers round up to a
     millisecond and do not see the wall clock step); elsewhere `call_later` does. It is never
     armed further ahead than a second. Many changes in one tick of the loop cost one pass.
+
+    Attributes:
+        step_watch: Compares the clocks at each wake.
     """
 
     _eventloop: asyncio.AbstractEventLoop | None = None
@@ -57,6 +61,7 @@ class WakingScheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler sh
             executors={"default": executor},
             job_defaults={"misfire_grace_time": None, "coalesce": False, "max_instances": 1},
         )
+        self.step_watch = StepWatch(clock)
         self._clock = clock
         self._store = job_store
         self._executor = executor
@@ -109,6 +114,7 @@ class WakingScheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler sh
             return
         wait: float | None = _RETRY_SECONDS
         try:
+            self.step_watch.look()
             wait = self._process_jobs()
         except Exception:  # noqa: BLE001 - loop guard: the alarm clock goes on after any pass
             _log.exception("alarm_pass_failed", retry_seconds=_RETRY_SECONDS)

@@ -186,9 +186,9 @@ def test_ten_years_of_minutes_are_counted_at_once(zone: str) -> None:
     taken = []
 
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         gap = trigger.gap(NOW, until)
-        taken.append(time.perf_counter() - start)
+        taken.append(time.process_time() - start)
 
     assert gap == Gap(count=3650 * 1440, first=NOW + timedelta(minutes=1), last=until)
     assert min(taken) < 0.05
@@ -209,3 +209,17 @@ def test_a_leap_day_is_found_across_the_years() -> None:
 
     assert trigger.next_after(NOW) == datetime(2028, 2, 29, tzinfo=UTC)
     assert trigger.gap(NOW, NOW + 3650 * DAY).last == datetime(2036, 2, 29, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("field", "plain"),
+    [
+        ("5-5/10 1 * * *", "5 1 * * *"),
+        ("0 0 7-7/2,20 * *", "0 0 7,20 * *"),
+        ("0 0 * 6-jun/2 sun-sun/3", "0 0 * 6 0"),
+        ("00-0/5 3-03/1 * * *", "0 3 * * *"),
+    ],
+)
+def test_a_stepped_range_of_one_value_is_that_value(field: str, plain: str) -> None:
+    """Debian steps inside a range: in `5-5/10` there is nothing to step to."""
+    assert normalise(field) == plain

@@ -1,0 +1,1 @@
+"""Independent answers to compare the product's with."""
