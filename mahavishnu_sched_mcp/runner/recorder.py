@@ -10,6 +10,7 @@ import structlog
 from mahavishnu_sched_mcp.errors import SchedulerError
 from mahavishnu_sched_mcp.leadership import DeposedError
 from mahavishnu_sched_mcp.ledger import jobs
+from mahavishnu_sched_mcp.ledger.zone_rules import follow_zone_rules
 from mahavishnu_sched_mcp.runner import outcomes
 from mahavishnu_sched_mcp.tasks.leftovers import end_leftovers
 
@@ -65,6 +66,7 @@ class Recorder:
             lost = outcomes.recover(db, at=now, is_idempotent=self._is_idempotent, undead=undead)
             jobs.end_ephemeral(db)
             outcomes.drop_orphans(db, at=now)
+            follow_zone_rules(db, now=now)
             return lost
 
         lost = await self._leadership.write(change)

@@ -14,7 +14,8 @@ from mahavishnu_sched_mcp.domain.job import Job, JobDefinition, JobKind, JobStat
 from mahavishnu_sched_mcp.domain.run import Cause, Run, RunState
 from mahavishnu_sched_mcp.domain.trigger import CronTrigger, Trigger, TriggerRequest
 from mahavishnu_sched_mcp.ledger import jobs, runs
-from mahavishnu_sched_mcp.ledger.database import connect, migrate
+from mahavishnu_sched_mcp.ledger.database import connect
+from mahavishnu_sched_mcp.ledger.schema import migrate
 from mahavishnu_sched_mcp.ledger.zone_rules import follow_zone_rules
 from tests.factories import TWO_O_CLOCK, a_cron, an_interval
 
