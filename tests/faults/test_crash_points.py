@@ -69,7 +69,7 @@ async def test_a_fault_at_any_write_or_sync_breaks_no_promise(
     corrupt = [one for one in objections if "corrupt" in one]
     tally(points=len(points), of=first["operations"], lost=len(objections), corrupt=len(corrupt))
 
-    assert (code, err) == (0, "")
+    assert code == 0, err  # a failing disk may well be complained about; a broken sweep may not
     assert first["operations"] > _TOO_FEW
     assert len(points) >= 0.8 * first["operations"] / stride  # no two lives are of equal length
     assert objections == []
