@@ -7,10 +7,10 @@ import stat
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from mahavishnu_sched_mcp.errors import LedgerCorruptError
+from mahavishnu_sched_mcp.errors import LedgerCorruptError, SchedulerError
 from mahavishnu_sched_mcp.ledger.database import RESTORE, connect, scalar, translated_errors
 from mahavishnu_sched_mcp.ledger.mark import Mark, commits_of, seal_of
-from mahavishnu_sched_mcp.ledger.schema import require_schema
+from mahavishnu_sched_mcp.ledger.schema import require_schema, version_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,8 +31,13 @@ def mark_of(path: Path) -> Mark:
 
 
 def is_new(path: Path) -> bool:
-    """Whether no ledger was ever made here, so that making one forgets nothing."""
-    return not mark_of(path).is_there and (not path.exists() or _is_empty(path))
+    """Whether no ledger was ever made here, so that making one forgets nothing.
+
+    Also where a process died while it made one: then there is no mark, and no table yet.
+    """
+    return not mark_of(path).is_there and (
+        not path.exists() or _is_empty(path) or _is_unbegun(path)
+    )
 
 
 def inspect(path: Path) -> None:
@@ -102,3 +107,12 @@ def _require_file(path: Path) -> None:
 def _is_empty(path: Path) -> bool:
     found = path.lstat()
     return stat.S_ISREG(found.st_mode) and found.st_size == 0
+
+
+def _is_unbegun(path: Path) -> bool:
+    try:
+        with closing(connect(path, read_only=True)) as connection, translated_errors():
+            tables = scalar(connection, "select count(*) from sqlite_schema")
+            return not tables and version_of(connection) == 0
+    except SchedulerError:
+        return False  # `inspect` says what it is

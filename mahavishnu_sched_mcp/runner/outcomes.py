@@ -47,6 +47,9 @@ def record(
     if run.state.is_final:
         return run
     job = jobs.require(db, run.job_serial)
+    if run.cancel_requested:
+        reason = run.reason or "cancelled by request"
+        outcome = Outcome(state=RunState.CANCELLED, reason=reason, output=outcome.output)
     runs.end_attempt(db, run_id, outcome=outcome.state, at=at)
     runs.close_nodes(db, run_id, state=outcome.state, at=at)
     verdict = _final(db, job, run, outcome, at=at, is_idempotent=is_idempotent)
@@ -135,9 +138,6 @@ def _final(
     is_idempotent: Callable[[Job], bool],
 ) -> Outcome | None:
     """Give the run's final outcome; None where it waits for another attempt."""
-    if run.cancel_requested:
-        reason = run.reason or "cancelled by request"
-        return Outcome(state=RunState.CANCELLED, reason=reason, output=outcome.output)
     if outcome.state is RunState.INTERRUPTED:
         if not reruns(job, is_idempotent=is_idempotent):
             return outcome

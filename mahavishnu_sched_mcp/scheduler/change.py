@@ -98,6 +98,9 @@ def update(
     if trigger is not None and job.state is not JobState.PAUSED:
         records.skip_due(db, job, reason="the trigger was changed", at=at)
         changed = changed.model_copy(update={"next_run_at": trigger.next_after(at)})
+    elif trigger is not None:
+        account_for_pause(db, job, at=at)
+        jobs.set_paused_at(db, job.serial, at)
     limit = definition.policies.max_runs
     if limit is not None and job.fired >= limit:
         changed = changed.model_copy(update={"next_run_at": None})
@@ -148,15 +151,11 @@ def resume(db: apsw.Connection, job: Job, *, at: datetime) -> Job:
     if job.state is not JobState.PAUSED:
         msg = f"Job '{job.job_id}' is {job.state} and cannot be resumed."
         raise InvalidStateError(msg, hint="See get_job for what it waits for.")
-    since = from_micros(jobs.paused_at(db, job.serial))
+    account_for_pause(db, job, at=at)
     end = job.definition.policies.expires_at
-    if job.trigger is not None and since is not None:
-        span = (since, min(at, end or at))
-        records.record_gap(db, job, span=span, state=RunState.SKIPPED, reason="paused", at=at)
     following = None if job.trigger is None else job.trigger.next_after(at)
     if following is not None and end is not None and following > end:
         following = None
-    jobs.set_paused_at(db, job.serial, None)
     going = job.model_copy(
         update={
             "state": JobState.ACTIVE,
@@ -167,6 +166,17 @@ def resume(db: apsw.Connection, job: Job, *, at: datetime) -> Job:
     saved = jobs.save(db, going)
     jobs.complete_if_over(db, saved.serial)
     return jobs.require(db, saved.serial)
+
+
+def account_for_pause(db: apsw.Connection, job: Job, *, at: datetime) -> None:
+    """Record the fires of a pause that ends now, by the trigger that it held."""
+    since = from_micros(jobs.paused_at(db, job.serial))
+    if since is None:
+        return
+    if job.trigger is not None:
+        span = (since, min(at, job.definition.policies.expires_at or at))
+        records.record_gap(db, job, span=span, state=RunState.SKIPPED, reason="paused", at=at)
+    jobs.set_paused_at(db, job.serial, None)
 
 
 def cancel(db: apsw.Connection, job_id: str, *, at: datetime) -> Job:
@@ -182,6 +192,7 @@ def cancel(db: apsw.Connection, job_id: str, *, at: datetime) -> Job:
         return job
     job = require_changeable(db, job_id)
     records.skip_due(db, job, reason="the job was cancelled", at=at)
+    account_for_pause(db, job, at=at)
     for run in run_lists.open_of(db, job.serial):
         if run.state is RunState.PENDING:
             runs.request_cancel(db, run.run_id, reason="the job was cancelled")

@@ -11,6 +11,7 @@ from mahavishnu_sched_mcp.domain.run import Cause, Run, RunState
 from mahavishnu_sched_mcp.errors import IdConflictError, LimitExceededError
 from mahavishnu_sched_mcp.ledger import job_lists, jobs, keys, runs
 from mahavishnu_sched_mcp.runner.records import enqueue, skip_due
+from mahavishnu_sched_mcp.scheduler.change import account_for_pause
 
 if TYPE_CHECKING:
     import apsw
@@ -67,6 +68,7 @@ def _found(db: apsw.Connection, request: JobRequest) -> Made | None:
         hint = "Use update_job or replace=true to change it, or choose another id."
         raise IdConflictError(msg, hint=hint, details={"job_id": job.job_id})
     skip_due(db, job, reason="the job was replaced", at=request.at)
+    account_for_pause(db, job, at=request.at)
     fresh = request.job(name)
     replaced = job.model_copy(
         update={
