@@ -25,6 +25,9 @@ _log = structlog.get_logger()
 ENGINE_SECONDS = 0.8
 """Engines get so long to stop: a client gives a stdio server 2 s in all."""
 
+_UNHURRIED_SECONDS = 15.0
+"""Nobody waits for the end of a process that goes on as a follower."""
+
 
 class Lead:
     """The engines and those who serve them, waiting for the lead or having it.
@@ -76,13 +79,16 @@ class Lead:
     async def stop(self, *, drain: float) -> None:
         """End everything in the reverse order of its start, then give up the lead.
 
+        Also where this process does not lead: it may have begun to, or not yet have ended it.
+
         Args:
             drain: Seconds that runs in this process may still take.
         """
+        await self._leadership.retire()
+        await self._dispatcher.stop()
+        await self._runner.stop(drain=drain)
+        await self._stop_engines(within=ENGINE_SECONDS)
         if self.is_leader:
-            await self._dispatcher.stop()
-            await self._runner.stop(drain=drain)
-            await self._stop_engines()
             try:
                 await self._runner.close_books()
             except SchedulerError as error:  # the next leader accounts for them instead
@@ -101,15 +107,15 @@ class Lead:
         """End what only a leader does: another process leads, and has accounted for our runs."""
         await self._dispatcher.stop()
         await self._runner.stop(drain=0)
-        await self._stop_engines()
+        await self._stop_engines(within=_UNHURRIED_SECONDS)
 
-    async def _stop_engines(self) -> None:
+    async def _stop_engines(self, *, within: float) -> None:
         try:
-            async with asyncio.timeout(ENGINE_SECONDS), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(within), asyncio.TaskGroup() as group:
                 for engine in self.engines.values():
                     group.create_task(self._stop_engine(engine))
         except TimeoutError:  # their processes end by themselves when this one is gone
-            _log.warning("engines_slow_to_stop", seconds=ENGINE_SECONDS)
+            _log.warning("engines_slow_to_stop", seconds=within)
 
     async def _stop_engine(self, engine: SchedulerBackend) -> None:
         try:
