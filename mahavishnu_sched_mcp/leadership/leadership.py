@@ -20,7 +20,7 @@ import structlog
 
 from mahavishnu_sched_mcp.errors import InternalError, SchedulerError
 from mahavishnu_sched_mcp.leadership.lock_file import LockFile
-from mahavishnu_sched_mcp.leadership.vacancy import Terms, Vacancy
+from mahavishnu_sched_mcp.leadership.vacancy import Terms, Vacancy, boot_id, is_led
 from mahavishnu_sched_mcp.ledger import lease
 from mahavishnu_sched_mcp.ledger.lease import Holder
 
@@ -63,7 +63,7 @@ class Leadership:
         self._clock = clock
         self._terms = terms or Terms()
         self._monotonic = monotonic
-        self._holder = Holder(os.getpid(), socket.gethostname(), _boot_id())
+        self._holder = Holder(os.getpid(), socket.gethostname(), boot_id())
         self._vacancy = Vacancy(lasts=self._terms.lasts, boot=self._holder.boot)
         self._task: asyncio.Task[None] | None = None
         self._on_deposed: Callable[[], Coroutine[None, None, None]] | None = None
@@ -85,9 +85,11 @@ class Leadership:
         """Whether any process leads now, this one or another."""
         if self.is_leader:
             return True
-        found = self._ledger.read(lease.read)
-        is_live = found.is_live(boot=self._holder.boot, now_ms=self._now_ms())
-        return is_live and (not found.holds_lock or self._lock.is_held_by_another())
+        return is_led(self._ledger.read(lease.read), self._lock, now=self._monotonic())
+
+    def has_newest_term(self) -> bool:
+        """Whether this process leads by the ledger, too: it may have been stopped and replaced."""
+        return self.is_leader and self._ledger.read(lease.term) == self.term
 
     async def write[T](
         self, change: Callable[[apsw.Connection], T], *, durable: bool = True, term: int = 0
@@ -257,14 +259,3 @@ class Leadership:
         self.term = taken.term
         _log.info("lead_taken", term=self.term, has_lock=has_lock)
         return True
-
-    def _now_ms(self) -> int:
-        return int(self._monotonic() * 1e3)
-
-
-def _boot_id() -> str:
-    """Tell this start of the machine from others; empty where the system does not say."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""

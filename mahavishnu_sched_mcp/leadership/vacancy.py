@@ -1,10 +1,13 @@
-"""Whether the lead is free for the taking."""
+"""Whether somebody leads, and whether the lead is free for the taking."""
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from mahavishnu_sched_mcp.leadership.lock_file import LockFile
     from mahavishnu_sched_mcp.ledger.lease import Lease
 
 
@@ -57,3 +60,24 @@ class Vacancy:
     def fill(self) -> None:
         """Forget for how long nobody led: somebody does now."""
         self._unled_since = None
+
+
+def is_led(found: Lease, lock: LockFile, *, now: float | None = None) -> bool:
+    """Whether the process that the lease names leads, as far as others can tell.
+
+    A dead one does not; one that was stopped does until its lease ends.
+
+    Args:
+        now: Seconds of the monotonic clock; None takes the machine's.
+    """
+    now_ms = int((time.monotonic() if now is None else now) * 1e3)
+    is_live = found.is_live(boot=boot_id(), now_ms=now_ms)
+    return is_live and (not found.holds_lock or lock.is_held_by_another())
+
+
+def boot_id() -> str:
+    """Tell this start of the machine from others; empty where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

@@ -54,6 +54,10 @@ class Lead:
         """Whether this process fires."""
         return self._leadership.is_leader
 
+    def has_newest_term(self) -> bool:
+        """Whether this process fires by the ledger, too."""
+        return self._leadership.has_newest_term()
+
     def is_somebody_leading(self) -> bool:
         """Whether any process of the data dir fires now."""
         return self._leadership.is_somebody_leading()
