@@ -39,7 +39,7 @@ async def test_a_killed_leader_is_replaced_and_no_fire_is_lost_or_doubled(
 
     async with ending(troupe.stage, kill_processes_of):
         await troupe.begin(servers=servers)
-        for _ in range(amount(50) // 2 + 1):
+        for _ in range(-(-amount(50) // 2)):
             await asyncio.sleep(chance.random())  # the instant of the kill, not a wait
             await troupe.kill_leader()
             await troupe.join(servers)
