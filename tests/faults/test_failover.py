@@ -199,5 +199,4 @@ async def test_a_stopped_leader_that_goes_on_changes_nothing(tmp_path: Path, tal
     assert max(to_fire) < _TAKE_OVER_SECONDS * 1e9
     assert max(over.believed - over.struck for over in overs) < (_LEASE_SECONDS + 1) * 1e9
     assert objections == []
-    assert sum(stop.survivors for stop in stops) == 0
-    assert unexplained == []
+    assert (sum(stop.survivors for stop in stops), unexplained) == (0, [])

@@ -53,6 +53,7 @@ class History:
         started: Runs beside the schedule.
         stopped: Runs whose stop was acknowledged while they were not over.
         calls: How many operations there were.
+        over: When the last one was answered.
     """
 
     acts: defaultdict[str, list[Act]] = field(default_factory=lambda: defaultdict(list))
@@ -61,12 +62,13 @@ class History:
     started: list[str] = field(default_factory=list)
     stopped: set[str] = field(default_factory=set)
     calls: int = 0
+    over: int = 0
 
     def surely_paused(self) -> Iterator[Pause]:
         """Give the stretches in which no call to resume was sent, or could take effect late."""
         for job_id, begun, ended, wall in self.pauses:
             rival = [sent for job, sent, told in self.resumes if job == job_id and told > begun]
-            until = min(rival, default=time.monotonic_ns())
+            until = min(rival, default=self.over)
             if until > ended:
                 yield Pause(job_id, ended, wall, until)
 
@@ -162,6 +164,7 @@ async def test_what_was_acknowledged_holds_for_all_servers(tmp_path: Path, tally
             for number, wire in enumerate((leader, leader, *followers))
         ]
         await asyncio.gather(*(one.work(calls=amount(2000) // len(callers)) for one in callers))
+        history.over = time.monotonic_ns()
         before, after = await _end(leader, made)
         for job_id in made:
             job, found = (
