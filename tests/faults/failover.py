@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EVERY_SECOND = {"type": "interval", "seconds": 1}
 SLOW = "apscheduler:slow"
+_QUEUED = "oneiric:queued"
 JOBS: dict[str, tuple[str, dict[str, Any]]] = {
     "apscheduler:quick": ("schedule_internal_task", {"task": "witness"}),
     "apscheduler:longer": (
@@ -31,7 +32,7 @@ JOBS: dict[str, tuple[str, dict[str, Any]]] = {
         "schedule_internal_task",
         {"task": "delicate", "params": {"milliseconds": 200}},
     ),
-    "oneiric:queued": ("enqueue_workflow", {"workflow_key": "witnessed"}),
+    _QUEUED: ("enqueue_workflow", {"workflow_key": "witnessed"}),
 }
 """Jobs of every second: what may run twice, what may not, and what goes through the queue."""
 
@@ -153,7 +154,11 @@ class Troupe:
         after = datetime.now(UTC)
 
         async def look() -> bool | None:
-            return None if any([await wire.runs(state=one) for one in UNFINISHED]) else True
+            left = [run for one in UNFINISHED for run in await wire.runs(state=one)]
+            for run in left:  # what a queue brings while its job is paused waits for the resume
+                if run["job_id"] == _QUEUED and run["state"] == "pending":
+                    await wire.call("cancel_run", run_id=run["run_id"])
+            return None if left else True
 
         await wait_until(look, "every run to be over", seconds=60)
         objections, runs = list[str](), dict[str, dict[str, Any]]()
