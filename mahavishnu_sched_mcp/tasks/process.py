@@ -22,8 +22,9 @@ from mahavishnu_sched_mcp.tasks.command import (
 )
 from mahavishnu_sched_mcp.tasks.context import RunContext
 from mahavishnu_sched_mcp.tasks.guardian import Guardian
+from mahavishnu_sched_mcp.tasks.permission import is_permitted
 from mahavishnu_sched_mcp.tasks.process_tree import Traces, find_members, send_signal
-from mahavishnu_sched_mcp.tasks.result import timed_out
+from mahavishnu_sched_mcp.tasks.result import interrupted, timed_out
 
 _log = structlog.get_logger()
 
@@ -77,6 +78,8 @@ class CommandRunner:
         key = await self._guardian.begin(marks)
         try:
             with Capture(cap=self._cap) as capture:
+                if not await is_permitted():
+                    return interrupted()
                 start = asyncio.create_subprocess_exec(
                     *command.argv(params),
                     executable=executable,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+import pytest
 
 from mahavishnu_sched_mcp.app import MahavishnuApp
 from mahavishnu_sched_mcp.domain.engine import EngineState
 from mahavishnu_sched_mcp.domain.run import RunState
 from mahavishnu_sched_mcp.leadership import Leadership
 from mahavishnu_sched_mcp.leadership.vacancy import Terms, Vacancy
+from mahavishnu_sched_mcp.tasks.guardian import Guardian
 from tests.factories import (
     MINUTE,
     Gate,
@@ -177,3 +181,45 @@ async def test_a_server_that_ends_while_it_is_deposed_leaves_nothing_running(
 
     assert left == set()
     assert run.state is RunState.INTERRUPTED
+
+
+async def test_a_command_that_was_claimed_before_the_stop_is_not_started_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between claim and start the leader was stopped and replaced: the heir has started it."""
+    clock, at_start, go_on, calls = ManualClock(), asyncio.Event(), asyncio.Event(), list[int]()
+    trace = tmp_path / "trace"
+    begin = Guardian.begin
+
+    async def begin_late(self: Guardian, marks: tuple[str, ...]) -> int:
+        calls.append(1)
+        if len(calls) == 1:
+            at_start.set()
+            await go_on.wait()
+        return await begin(self, marks)
+
+    monkeypatch.setattr(Guardian, "begin", begin_late)
+    command = {"argv": ["/bin/mkdir", str(trace)], "idempotent": True}
+    tasks = {"modules": ["tests.factories"], "commands": {"leave_trace": command}}
+    data = tmp_path / "data"
+    async with (
+        an_app(data, clock=clock, tasks=tasks) as one,
+        an_app(data, clock=clock, tasks=tasks) as two,
+    ):
+        leadership_of(one)._terms = BRISK._replace(renew_every=60)
+        await one.scheduler.schedule_internal_task("leave_trace", trigger=an_interval(60), id="a")
+        await ring(one, clock)
+        await asyncio.wait_for(at_start.wait(), 5)
+        leadership_of(two)._monotonic = lambda: time.monotonic() + 9
+        await eventually(lambda: two.scheduler.is_leader, description="the heir leads")
+        (run,) = await settled(two, JOB)
+        trace.rmdir()
+        leadership_of(one)._trusted_until = 0
+        go_on.set()
+        await eventually(lambda: not runner_of(one)._running, description="its run has ended")
+
+    assert [attempt.outcome for attempt in run.attempts] == [
+        RunState.INTERRUPTED,
+        RunState.SUCCEEDED,
+    ]
+    assert not trace.exists()
