@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import shutil
 import stat
@@ -14,6 +13,7 @@ import httpx
 from mahavishnu_sched_mcp.composition import build_catalog, build_registry
 from mahavishnu_sched_mcp.domain.finding import Finding
 from mahavishnu_sched_mcp.errors import SchedulerError, SettingsError
+from mahavishnu_sched_mcp.leadership import LockFile, is_led
 from mahavishnu_sched_mcp.ledger import job_lists, lease
 from mahavishnu_sched_mcp.ledger.database import close_last, connect, require_safe_sqlite
 from mahavishnu_sched_mcp.ledger.inspection import inspect, is_new
@@ -105,22 +105,26 @@ def _ledger(settings: Settings) -> Finding:
 
 def _leader(settings: Settings) -> Finding:
     path = settings.data_path / "ledger.db"
-    lock = settings.data_path / "leader.lock"
-    if not path.exists() or not lock.exists() or not _is_locked(lock):
+    found = _lease(path) if path.exists() else None
+    if found is None or not is_led(found, LockFile(settings.data_path / "leader.lock")):
         return Finding(
             part="leader",
             ok=True,  # so it is on a fresh installation, and whenever no editor is open
             detail="no server runs on this data dir: nothing fires now",
             mend="Open an editor that starts it, or run `mahavishnu-sched-mcp serve`.",
         )
+    pid, host = found.holder.pid, found.holder.host
+    detail = f"process {pid} on {host} leads since {found.started_at.isoformat()}"
+    return Finding(part="leader", ok=True, detail=detail)
+
+
+def _lease(path: Path) -> lease.Lease | None:
+    """Read who leads; nothing where the ledger cannot say, which is its own finding."""
     try:
         inspect(path)
-    except SchedulerError as error:
-        return Finding(part="leader", ok=False, detail=error.message, mend=error.hint)
-    leader = _looked_up(path, lease.read)
-    pid, host = leader.holder.pid, leader.holder.host
-    detail = f"process {pid} on {host} leads since {leader.started_at.isoformat()}"
-    return Finding(part="leader", ok=True, detail=detail)
+        return _looked_up(path, lease.read)
+    except (SchedulerError, apsw.Error):
+        return None
 
 
 def _catalog(settings: Settings) -> Finding:
@@ -196,12 +200,3 @@ def _installed(package: str) -> Finding:
             mend="Install mahavishnu-sched-mcp anew with its dependencies.",
         )
     return Finding(part=package, ok=True, detail="installed; started on first need")
-
-
-def _is_locked(path: Path) -> bool:
-    with path.open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

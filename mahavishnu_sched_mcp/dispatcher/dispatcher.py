@@ -80,6 +80,8 @@ class Dispatcher:
         """Arm every active job and begin to follow the ledger. Idempotent."""
         if self._loop is not None:
             return
+        # What another leader did in between is unknown here.
+        self._health, self._looked = {}, None
         # The number first: what changes between the looks is followed twice, never missed.
         self._change, everything, ended = self._ledger.read(
             lambda db: (

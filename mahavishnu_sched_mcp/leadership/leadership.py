@@ -14,12 +14,13 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import structlog
 
 from mahavishnu_sched_mcp.errors import InternalError, SchedulerError
 from mahavishnu_sched_mcp.leadership.lock_file import LockFile
+from mahavishnu_sched_mcp.leadership.vacancy import Terms, Vacancy, boot_id, is_led
 from mahavishnu_sched_mcp.ledger import lease
 from mahavishnu_sched_mcp.ledger.lease import Holder
 
@@ -37,20 +38,6 @@ _log = structlog.get_logger()
 
 class DeposedError(InternalError):
     """Another process leads by now: what this one wanted to write as leader was refused."""
-
-
-class Terms(NamedTuple):
-    """How long a lease lasts: so long, and a look, after its last renewal a leader is replaced.
-
-    Attributes:
-        lasts: Seconds from a renewal to its end.
-        renew_every: Seconds between renewals.
-        margin: Seconds before the end from which on the leader itself starts nothing any more.
-    """
-
-    lasts: float = 8.0
-    renew_every: float = 2.0
-    margin: float = 2.0
 
 
 class Leadership:
@@ -76,11 +63,12 @@ class Leadership:
         self._clock = clock
         self._terms = terms or Terms()
         self._monotonic = monotonic
-        self._holder = Holder(os.getpid(), socket.gethostname(), _boot_id())
+        self._holder = Holder(os.getpid(), socket.gethostname(), boot_id())
+        self._vacancy = Vacancy(lasts=self._terms.lasts, boot=self._holder.boot)
         self._task: asyncio.Task[None] | None = None
+        self._on_deposed: Callable[[], Coroutine[None, None, None]] | None = None
         self._deposed = asyncio.Event()
         self._trusted_until = 0.0
-        self._unled_since: float | None = None
         self.term = 0
 
     @property
@@ -97,9 +85,11 @@ class Leadership:
         """Whether any process leads now, this one or another."""
         if self.is_leader:
             return True
-        found = self._ledger.read(lease.read)
-        is_live = found.is_live(boot=self._holder.boot, now_ms=self._now_ms())
-        return is_live and (not found.holds_lock or self._lock.is_held_by_another())
+        return is_led(self._ledger.read(lease.read), self._lock, now=self._monotonic())
+
+    def has_newest_term(self) -> bool:
+        """Whether this process leads by the ledger, too: it may have been stopped and replaced."""
+        return self.is_leader and self._ledger.read(lease.term) == self.term
 
     async def write[T](
         self,
@@ -134,7 +124,7 @@ class Leadership:
         try:
             return await self._ledger.write(fenced, durable=durable, essential=essential)
         except DeposedError:
-            if mine == self.term:
+            if mine and mine == self.term:
                 self._deposed.set()
             raise
 
@@ -162,36 +152,37 @@ class Leadership:
 
         Args:
             on_elected: Awaited with each new term, before anything fires.
-            on_deposed: Awaited when another process has taken the lead.
+            on_deposed: Awaited when another process has taken the lead, and where `on_elected`
+                failed half-way.
+
+        Raises:
+            SchedulerError: the lead was free and this process could not begin.
         """
         if self._task is not None:
             return
+        self._on_deposed = on_deposed
         await self._stand(on_elected)
-        self._task = asyncio.create_task(self._live(on_elected, on_deposed), name="leadership")
+        self._task = asyncio.create_task(self._live(on_elected), name="leadership")
+
+    async def retire(self) -> None:
+        """Stand for no election any more; a lead that there is is kept until `stop`. Idempotent.
+
+        So nothing begins to lead while its process ends.
+        """
+        await self._end_task()
+        if self.is_leader:
+            self._task = asyncio.create_task(self._keep(), name="leadership")
 
     async def stop(self) -> None:
         """Give up the lead, so that another process takes over at once. Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
-        if self.is_leader:
-            with contextlib.suppress(SchedulerError):  # then it runs out by itself
-                await self.write(lease.give_up)
-        self.term = 0
-        self._lock.release()
+        await self._end_task()
+        await self._resign()
 
-    async def _live(
-        self,
-        on_elected: Callable[[int], Awaitable[None]],
-        on_deposed: Callable[[], Coroutine[None, None, None]],
-    ) -> None:
+    async def _live(self, on_elected: Callable[[int], Awaitable[None]]) -> None:
         while True:
             try:
                 if self.is_leader:
                     await self._keep()
-                    await on_deposed()
                 else:
                     await asyncio.sleep(_RETRY_SECONDS)
                     await self._stand(on_elected)
@@ -201,14 +192,24 @@ class Leadership:
                 _log.exception("election_broke")
                 await asyncio.sleep(_RETRY_SECONDS)
 
+    async def _end_task(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
     async def _stand(self, on_elected: Callable[[int], Awaitable[None]]) -> None:
-        """Take the lead where it is free; a leader that cannot begin does not stay one."""
-        if await self._try():
+        """Take the lead where it is free; one that cannot begin leaves it to another process."""
+        if not await self._try():
+            return
+        try:
+            await on_elected(self.term)
+        except BaseException:
             try:
-                await on_elected(self.term)
-            except BaseException:
-                self.term = 0
-                raise
+                await self._step_down()
+            finally:
+                await self._resign()
+            raise
 
     async def _keep(self) -> None:
         """Prolong the lease until another process has taken it; then stop to be the leader."""
@@ -225,58 +226,42 @@ class Leadership:
         self.term = 0
         self._deposed.clear()
         self._lock.release()
+        await self._step_down()
+
+    async def _step_down(self) -> None:
+        if self._on_deposed is not None:
+            await self._on_deposed()
+
+    async def _resign(self) -> None:
+        if self.is_leader:
+            with contextlib.suppress(SchedulerError):  # then it runs out by itself
+                await self.write(lease.give_up)
+        self.term = 0
+        self._deposed.clear()
+        self._lock.release()
 
     async def _try(self) -> bool:
         """Take the lead where nobody has it."""
         has_lock = self._lock.take()
         now = self._monotonic()
         found = self._ledger.read(lease.read)
-        if not self._is_free(found, has_lock=has_lock, now=now):
+        if not self._vacancy.is_seen(found, has_lock=has_lock, now=now):
             # The leader took it from a stopped one and waits for the lock: it is the leader's.
             self._lock.release()
             return False
-        expires_ms = int((now + self._terms.lasts) * 1e3)
-        at = self._clock.now()
-        term = await self._ledger.write(
-            lambda db: lease.take(
-                db,
-                self._holder,
-                after=found.term,
-                expires_ms=expires_ms,
-                holds_lock=has_lock,
-                at=at,
-            )
+        taken = lease.Lease(
+            found.term + 1,
+            self._holder,
+            int((now + self._terms.lasts) * 1e3),
+            has_lock,
+            self._clock.now(),
         )
-        if term is None:
+        if not await self._ledger.write(lambda db: lease.take(db, taken, seen=found)):
             self._lock.release()
             return False
         self._trusted_until = now + self._terms.lasts - self._terms.margin
         self._deposed.clear()
-        self._unled_since = None
-        self.term = term
-        _log.info("lead_taken", term=term, has_lock=has_lock)
+        self._vacancy.fill()
+        self.term = taken.term
+        _log.info("lead_taken", term=self.term, has_lock=has_lock)
         return True
-
-    def _is_free(self, found: lease.Lease, *, has_lock: bool, now: float) -> bool:
-        is_live = found.is_live(boot=self._holder.boot, now_ms=int(now * 1e3))
-        if has_lock:
-            return not is_live or found.holds_lock  # who held the lock is dead
-        if is_live:
-            self._unled_since = None
-            return False
-        if found.expires_ms and found.holder.boot == self._holder.boot:
-            return True  # stopped, with the lock in its hand
-        # Whoever holds the lock is about to write its name, or was stopped just then.
-        self._unled_since = now if self._unled_since is None else self._unled_since
-        return now - self._unled_since >= self._terms.lasts
-
-    def _now_ms(self) -> int:
-        return int(self._monotonic() * 1e3)
-
-
-def _boot_id() -> str:
-    """Tell this start of the machine from others; empty where the system does not say."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from typing import TYPE_CHECKING
@@ -27,9 +28,14 @@ class LockFile:
         return self._fd is not None
 
     def take(self) -> bool:
-        """Take it where it is free, and say whether it is ours."""
-        if self._fd is not None:
+        """Take it where it is free, and say whether it is ours.
+
+        One that we hold on a file that was removed since is worth nothing: others would make a
+        new file and lock that. So it is taken anew.
+        """
+        if self._fd is not None and self._is_in_place(self._fd):
             return True
+        self.release()
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,4 +63,9 @@ class LockFile:
             return not self.is_held
         finally:
             os.close(fd)
+        return False
+
+    def _is_in_place(self, fd: int) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(fd), self._path.stat())
         return False

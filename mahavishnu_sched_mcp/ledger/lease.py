@@ -63,27 +63,30 @@ def term(db: apsw.Connection) -> int:
     return int(scalar(db, "select term from leader"))
 
 
-def take(
-    db: apsw.Connection,
-    holder: Holder,
-    *,
-    after: int,
-    expires_ms: int,
-    holds_lock: bool,
-    at: datetime,
-) -> int | None:
-    """Write down a new leader and give its term; None where another one was faster.
+def take(db: apsw.Connection, lease: Lease, *, seen: Lease) -> bool:
+    """Write down a new leader; False where another one was faster, or the old one goes on.
 
     Args:
-        after: The term in which the taker saw that nobody leads.
+        lease: The new one, of the term after `seen`.
+        seen: The row by which the taker judged that nobody leads. A leader that was only slow
+            may have renewed it since.
     """
     rows = query(
         db,
-        """update leader set term = term + 1, pid = ?, host = ?, boot = ?, expires_ms = ?,
-                  holds_lock = ?, started_at = ? where term = ? returning term""",
-        (*holder, expires_ms, holds_lock, to_micros(at), after),
+        """update leader set term = ?, pid = ?, host = ?, boot = ?, expires_ms = ?,
+                  holds_lock = ?, started_at = ?
+            where term = ? and expires_ms = ? returning term""",
+        (
+            lease.term,
+            *lease.holder,
+            lease.expires_ms,
+            lease.holds_lock,
+            to_micros(lease.started_at),
+            seen.term,
+            seen.expires_ms,
+        ),
     )
-    return int(rows[0]["term"]) if rows else None
+    return bool(rows)
 
 
 def renew(db: apsw.Connection, *, expires_ms: int, holds_lock: bool) -> None:

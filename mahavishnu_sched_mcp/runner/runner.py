@@ -16,6 +16,7 @@ from mahavishnu_sched_mcp.runner import claims, starting
 from mahavishnu_sched_mcp.runner.recorder import Recorder
 from mahavishnu_sched_mcp.runner.starting import Rules, Taken
 from mahavishnu_sched_mcp.tasks.context import RunContext
+from mahavishnu_sched_mcp.tasks.permission import require_permission
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -132,7 +133,30 @@ class Runner:
             lambda db: starting.begin_queued(db, run_id, at=now, worker=worker, term=term),
             term=term,
         )
-        return run if run is not None and await self._may_start([run]) else None
+        return run if run is not None and await self.may_start([run], term=term) else None
+
+    async def may_start(self, claimed: Sequence[Run], *, term: int) -> bool:
+        """Whether this process still leads: it may have been stopped since the claim.
+
+        Where it does not, the new leader has accounted for what was claimed.
+
+        Args:
+            term: The term of the claim.
+        """
+        if not claimed or (self._leadership.is_trusted and self._leadership.term == term):
+            return True
+        while self._leadership.term == term:
+            try:
+                await self._leadership.renew()
+            except DeposedError:
+                break
+            except SchedulerError as error:  # a full disk passes; nobody else can lead either
+                _log.warning("lease_not_renewed", code=error.code, error=error.message)
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return True
+        _log.warning("claims_of_lost_term", runs=[run.run_id for run in claimed])
+        return False
 
     async def stop(self, *, drain: float) -> None:
         """Take no more fires, let runs go on for `drain` seconds, then end and record them."""
@@ -183,29 +207,10 @@ class Runner:
             await self._leadership.write(claim)
         finally:
             self._reserved -= held
-        if await self._may_start([run for _, run in taken.started]):
+        if await self.may_start([run for _, run in taken.started], term=rules.term):
             for job, run in taken.started:
                 self._begin(job, run, term=rules.term)
         return taken
-
-    async def _may_start(self, claimed: Sequence[Run]) -> bool:
-        """Whether this process still leads: it may have been stopped since the claim.
-
-        Where it does not, the new leader has accounted for what was claimed.
-        """
-        if not claimed or self._leadership.is_trusted:
-            return True
-        while True:
-            try:
-                await self._leadership.renew()
-            except DeposedError:
-                _log.warning("claims_of_lost_term", runs=[run.run_id for run in claimed])
-                return False
-            except SchedulerError as error:  # a full disk passes; nobody else can lead either
-                _log.warning("lease_not_renewed", code=error.code, error=error.message)
-                await asyncio.sleep(_RETRY_SECONDS)
-            else:
-                return True
 
     def _free_slots(self) -> int:
         return max(0, self._slots - len(self._running) - self._reserved)
@@ -238,6 +243,7 @@ class Runner:
             attempt=len(run.attempts),
             scheduled_for=run.last_scheduled_for or run.scheduled_for,
         )
+        require_permission(lambda: self.may_start([run], term=term))
         try:
             outcome = await self._executor.execute(
                 job.definition.target,

@@ -11,6 +11,7 @@ from mahavishnu_sched_mcp.ledger import job_lists, jobs, runs
 from mahavishnu_sched_mcp.runner import outcomes
 from mahavishnu_sched_mcp.runner.records import fire_run_id
 from mahavishnu_sched_mcp.tasks.context import RunContext
+from mahavishnu_sched_mcp.tasks.permission import require_permission
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,6 +104,8 @@ class QueueWork:
             node=node,
             upstream=upstream,
         )
+        term = self._terms.get(run.run_id, 0)
+        require_permission(lambda: self._runner.may_start([run], term=term))
         return await self._executor.execute(
             task, params, context=context, timeout_seconds=min(limits, default=None)
         )

@@ -156,7 +156,7 @@ class Answering(SchedulerCore):
             lambda db: read_status(
                 db,
                 now=now,
-                is_leader=self.is_leader,
+                is_leader=self._parts.lead.has_newest_term(),
                 is_led=self._parts.lead.is_somebody_leading(),
                 health=health,
                 notices=self._parts.notices,

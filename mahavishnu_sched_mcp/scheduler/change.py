@@ -136,7 +136,7 @@ def pause(
         return job
     if job.state is not JobState.PAUSED:
         records.skip_due(db, job, reason="paused", at=at)
-        jobs.set_paused_at(db, job.serial, at)
+        jobs.set_paused_at(db, job.serial, _last_accounted(job, at=at))
     return jobs.save(db, held)
 
 
@@ -151,6 +151,8 @@ def resume(db: apsw.Connection, job: Job, *, at: datetime) -> Job:
     if job.state is not JobState.PAUSED:
         msg = f"Job '{job.job_id}' is {job.state} and cannot be resumed."
         raise InvalidStateError(msg, hint="See get_job for what it waits for.")
+    since = from_micros(jobs.paused_at(db, job.serial))
+    at = at if since is None else max(at, since)  # the pause may have looked at its clock later
     account_for_pause(db, job, at=at)
     end = job.definition.policies.expires_at
     following = None if job.trigger is None else job.trigger.next_after(at)
@@ -199,3 +201,15 @@ def cancel(db: apsw.Connection, job_id: str, *, at: datetime) -> Job:
             outcomes.cancel_waiting(db, run, reason="the job was cancelled", at=at)
     ended = job.model_copy(update={"state": JobState.CANCELLED, "next_run_at": None})
     return jobs.save(db, ended)
+
+
+def _last_accounted(job: Job, *, at: datetime) -> datetime:
+    """Give the instant up to which every fire has its record when a job is paused.
+
+    The leader, another process, may have taken a fire since the caller looked at its clock.
+    """
+    if job.trigger is None or job.next_run_at is None:
+        return at
+    following = job.trigger.next_after(at)
+    is_taken = following is not None and following < job.next_run_at
+    return job.next_run_at - records.TICK if is_taken else at

@@ -226,7 +226,9 @@ class Creating(SchedulerCore):
         )
         check_end(definition.policies.expires_at, trigger=request.trigger, at=now)
         most = self._parts.most_jobs
-        made = await self._ledger.write(lambda db: creation.create(db, request, most_jobs=most))
+        # A job that is kept in memory only is the leader's; it may have been replaced just now.
+        ledger = self._ledger if definition.durable else self._parts.lead
+        made = await ledger.write(lambda db: creation.create(db, request, most_jobs=most))
         return await self._answer(made, request)
 
     async def _answer(self, made: creation.Made, request: JobRequest) -> Creation:

@@ -26,6 +26,9 @@ _log = structlog.get_logger()
 ENGINE_SECONDS = 0.8
 """Engines get so long to stop: a client gives a stdio server 2 s in all."""
 
+_UNHURRIED_SECONDS = 15.0
+"""Nobody waits for the end of a process that goes on as a follower."""
+
 
 class Lead:
     """The engines and those who serve them, waiting for the lead or having it.
@@ -52,6 +55,10 @@ class Lead:
         """Whether this process fires."""
         return self._leadership.is_leader
 
+    def has_newest_term(self) -> bool:
+        """Whether this process fires by the ledger, too."""
+        return self._leadership.has_newest_term()
+
     def is_somebody_leading(self) -> bool:
         """Whether any process of the data dir fires now."""
         return self._leadership.is_somebody_leading()
@@ -77,13 +84,16 @@ class Lead:
     async def stop(self, *, drain: float) -> None:
         """End everything in the reverse order of its start, then give up the lead.
 
+        Also where this process does not lead: it may have begun to, or not yet have ended it.
+
         Args:
             drain: Seconds that runs in this process may still take.
         """
+        await self._leadership.retire()
+        await self._dispatcher.stop()
+        await self._drain(seconds=drain)
+        await self._stop_engines(within=ENGINE_SECONDS)
         if self.is_leader:
-            await self._dispatcher.stop()
-            await self._drain(seconds=drain)
-            await self._stop_engines()
             try:
                 await self._runner.close_books()
             except SchedulerError as error:  # the next leader accounts for them instead
@@ -102,7 +112,7 @@ class Lead:
         """End what only a leader does: another process leads, and has accounted for our runs."""
         await self._dispatcher.stop()
         await self._runner.stop(drain=0)
-        await self._stop_engines()
+        await self._stop_engines(within=_UNHURRIED_SECONDS)
 
     async def _drain(self, *, seconds: float) -> None:
         """Let all that runs in this process go on for so long, whichever engine runs it."""
@@ -112,13 +122,13 @@ class Lead:
                 if isinstance(engine, Draining):
                     group.create_task(engine.drain(seconds=seconds))
 
-    async def _stop_engines(self) -> None:
+    async def _stop_engines(self, *, within: float) -> None:
         try:
-            async with asyncio.timeout(ENGINE_SECONDS), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(within), asyncio.TaskGroup() as group:
                 for engine in self.engines.values():
                     group.create_task(self._stop_engine(engine))
         except TimeoutError:  # their processes end by themselves when this one is gone
-            _log.warning("engines_slow_to_stop", seconds=ENGINE_SECONDS)
+            _log.warning("engines_slow_to_stop", seconds=within)
 
     async def _stop_engine(self, engine: SchedulerBackend) -> None:
         try:

@@ -18,6 +18,7 @@ from mahavishnu_sched_mcp.tasks.blockage import BlockageJournal
 from mahavishnu_sched_mcp.tasks.command_process import run_command
 from mahavishnu_sched_mcp.tasks.context import Ports, RunContext, enter_run
 from mahavishnu_sched_mcp.tasks.function_process import run_function
+from mahavishnu_sched_mcp.tasks.permission import PermissionLostError
 from mahavishnu_sched_mcp.tasks.process import ProcessRunner
 from mahavishnu_sched_mcp.tasks.registry import RegisteredTask, TaskRegistry
 from mahavishnu_sched_mcp.tasks.result import (
@@ -206,6 +207,8 @@ class TaskExecutor:
             if current is not None and current.cancelling():
                 raise
             return self._raised(error)  # the task cancelled itself: its own affair
+        except PermissionLostError:
+            return interrupted()
         except GeneratorExit:
             raise  # the interpreter's own, when it drops a coroutine
         # A task may raise anything: this is the guard that keeps it the task's own affair.

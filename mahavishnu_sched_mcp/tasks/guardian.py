@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 import mahavishnu_sched_mcp
+from mahavishnu_sched_mcp.tasks.permission import PermissionLostError, is_permitted
 from mahavishnu_sched_mcp.tasks.supervisor import ASK, KILL
 
 _log = structlog.get_logger()
@@ -170,6 +171,7 @@ class Guardian:
 
         Raises:
             OSError: there is no guardian, or no way to it.
+            PermissionLostError: another server leads by now.
         """
         ours, theirs = socket.socketpair()
         try:
@@ -188,6 +190,9 @@ class Guardian:
             "cwd": program.folder,
             "mark": f"{RUN_MARK}{program.run_id}",
         }
+        if not await is_permitted():
+            transport.abort()
+            raise PermissionLostError
         transport.write(json.dumps(order).encode() + b"\n")
         self._supervised.add(supervised)
         return supervised

@@ -141,6 +141,25 @@ async def test_a_message_sent_again_while_it_is_leased_comes_once_more(
     assert await queue.depth() == 0
 
 
+async def test_a_message_sent_again_by_another_process_comes_at_once(
+    queue: QueueBackend, connect: Callable[[], QueueBackend]
+) -> None:
+    """A new leader sends what the old one left: it need not wait for a dead consumer's lease."""
+    survivor = connect()
+    await survivor.init()
+    await queue.enqueue(a_message(attempt=1))
+    dead = await queue.read(count=1, block_ms=0)
+
+    await survivor.enqueue(a_message(attempt=2))
+    (message,) = await survivor.read(count=1, block_ms=0)
+
+    assert message.payload["metadata"]["attempt"] == 2
+    assert await queue.ack(dead) == 0
+    assert not await queue.extend(dead[0])
+    assert await survivor.ack([message]) == 1
+    assert await survivor.depth() == 0
+
+
 async def test_a_leased_message_is_nobody_elses(
     queue: QueueBackend, connect: Callable[[], QueueBackend]
 ) -> None:

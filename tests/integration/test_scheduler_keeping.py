@@ -10,6 +10,7 @@ import pytest
 from mahavishnu_sched_mcp.domain.job import JobState
 from mahavishnu_sched_mcp.domain.run import RunState
 from mahavishnu_sched_mcp.errors import InvalidArgumentsError, InvalidStateError
+from mahavishnu_sched_mcp.scheduler import change
 from tests.factories import (
     MINUTE,
     TWO_O_CLOCK,
@@ -19,6 +20,7 @@ from tests.factories import (
     an_app,
     an_interval,
     eventually,
+    ledger_of,
     policies,
     ring,
     rows_of,
@@ -136,6 +138,27 @@ async def test_a_fire_that_was_due_before_the_pause_has_its_record(tmp_path: Pat
 
     assert [run.scheduled_for for run in runs] == [at(1), at(2)]
     assert {run.state for run in runs} <= {RunState.SKIPPED, RunState.SUCCEEDED}
+
+
+async def test_a_fire_taken_while_a_pause_is_under_way_has_one_record(tmp_path: Path) -> None:
+    """The leader took it after the other process had looked at its clock: the pause begins then."""
+    clock = ManualClock()
+    async with an_app(tmp_path, clock=clock) as app:
+        await app.scheduler.schedule_internal_task("greet", trigger=an_interval(60), id="a")
+        asked = clock.now() + MINUTE / 2
+        await ring(app, clock)
+        await settled(app, JOB)
+        await ledger_of(app).write(
+            lambda db: change.pause(db, JOB, note=None, until=None, at=asked)
+        )
+        clock.shift(3 * MINUTE)
+        await app.scheduler.resume_job(JOB)
+        runs = await runs_of(app, JOB)
+
+    assert [(run.state, run.scheduled_for, run.fires) for run in runs] == [
+        (RunState.SUCCEEDED, TWO_O_CLOCK + MINUTE, 1),
+        (RunState.SKIPPED, TWO_O_CLOCK + 2 * MINUTE, 3),
+    ]
 
 
 @pytest.mark.parametrize("change", ["update", "replace", "cancel"])

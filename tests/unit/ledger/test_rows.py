@@ -16,7 +16,7 @@ from mahavishnu_sched_mcp.domain.output import Output
 from mahavishnu_sched_mcp.domain.run import Cause, NodeRun, Outcome, Run, RunError, RunState
 from mahavishnu_sched_mcp.domain.trigger import TriggerRequest
 from mahavishnu_sched_mcp.errors import IdempotencyConflictError
-from mahavishnu_sched_mcp.ledger import jobs, keys, lease, outbox, reports, run_lists, runs
+from mahavishnu_sched_mcp.ledger import jobs, keys, outbox, reports, run_lists, runs
 from mahavishnu_sched_mcp.ledger.database import connect
 from mahavishnu_sched_mcp.ledger.instant import from_micros, to_micros
 from mahavishnu_sched_mcp.ledger.schema import migrate
@@ -246,27 +246,6 @@ def test_the_health_of_the_engines_is_for_followers(db: apsw.Connection) -> None
     reports.save_health(db, {Backend.PREFECT: Health(state=EngineState.READY)}, at=LATER)
 
     assert reports.health(db) == seen | {Backend.PREFECT: Health(state=EngineState.READY)}
-
-
-def test_the_term_rises_with_each_leader(db: apsw.Connection) -> None:
-    """And the newest one is named."""
-    holders = [lease.Holder(pid, "h", "b") for pid in (11, 12)]
-    terms = [
-        lease.take(db, holder, after=after, expires_ms=9, holds_lock=True, at=LATER)
-        for after, holder in enumerate(holders)
-    ]
-
-    assert terms == [1, 2]
-    assert lease.read(db) == (2, holders[1], 9, True, LATER)
-
-
-def test_of_two_who_saw_nobody_lead_one_is_the_leader(db: apsw.Connection) -> None:
-    """The slower one is told so, and the term stands."""
-    first, second = (lease.Holder(pid, "h", "b") for pid in (11, 12))
-    lease.take(db, first, after=0, expires_ms=9, holds_lock=True, at=LATER)
-
-    assert lease.take(db, second, after=0, expires_ms=9, holds_lock=False, at=LATER) is None
-    assert lease.read(db).holder == first
 
 
 def test_reminders_and_samples_are_given_newest_first(db: apsw.Connection) -> None:

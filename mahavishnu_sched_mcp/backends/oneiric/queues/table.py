@@ -20,7 +20,8 @@ SCHEMA_VERSION = 1
 _BUSY_TIMEOUT_MS = 10_000
 
 # A message is leased when it has a token; `resent` marks a leased one that was sent again:
-# its acknowledgement then makes it wait once more instead of removing it.
+# its acknowledgement then makes it wait once more instead of removing it. Who sends it again
+# knows of no attempt that still counts: the lease of another holder is void, as after its death.
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS message (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -54,9 +55,12 @@ _INSERT = """
 INSERT INTO message (queue, run_id, body, enqueued_at, visible_at)
 VALUES (:queue, :run_id, :body, :now, :visible_at)
 ON CONFLICT (queue, run_id) WHERE run_id IS NOT NULL DO UPDATE SET
-    resent = (token IS NOT NULL),
+    resent = (holder IS :holder),
     body = CASE WHEN token IS NULL THEN body ELSE excluded.body END,
-    visible_at = CASE WHEN token IS NULL THEN visible_at ELSE excluded.visible_at END
+    visible_at = CASE WHEN token IS NULL THEN visible_at ELSE excluded.visible_at END,
+    token = CASE WHEN holder IS :holder THEN token END,
+    holder = CASE WHEN holder IS :holder THEN holder END,
+    leased_until = CASE WHEN holder IS :holder THEN leased_until ELSE 0 END
 RETURNING id
 """
 
@@ -143,6 +147,7 @@ class QueueTable:
             "body": body,
             "now": now,
             "visible_at": visible_at,
+            "holder": self._holder,
         }
         # What was accepted must survive a power loss; leases and acknowledgements may not:
         # they are then made again.
