@@ -32,6 +32,8 @@ type Answer = tuple[_Asked, Any, BaseException | None]
 
 _WHOLE = (apsw.FullError, apsw.IOError, apsw.CorruptError, apsw.NotADBError)
 """After these the whole transaction is in doubt."""
+_LONG_LOG_PAGES = 4096
+"""16 MiB."""
 _LONGEST_LOG_PAGES = 8192
 """32 MiB."""
 _log = structlog.get_logger()
@@ -81,6 +83,8 @@ class Writer:
         self._waiting: list[_Asked] = []
         self._is_closed = False
         self._checkpointer = Checkpointer(checkpoints)
+        self._log_pages = 0
+        connection.set_wal_hook(self._note_log)
         self._thread = threading.Thread(target=self._write, name="ledger-writer", daemon=True)
         self._thread.start()
 
@@ -144,6 +148,8 @@ class Writer:
                 else:
                     asked.future.set_result(result)
             self._checkpointer.ask()
+            if self._log_pages > _LONG_LOG_PAGES:  # commits come faster than checkpoints
+                self._checkpointer.begin_anew()
 
     def _answers(self, group: list[_Asked]) -> list[Answer]:
         group = [asked for asked in group if asked.future.set_running_or_notify_cancel()]
@@ -223,6 +229,10 @@ class Writer:
                 self._connection.execute("rollback")
             except apsw.Error as error:
                 _log.warning("rollback_failed", error=type(error).__name__)
+
+    def _note_log(self, _: apsw.Connection, __: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
 
     def _require_room(self) -> None:
         """Refuse while the reserve is given back and there is no room to make it again."""
