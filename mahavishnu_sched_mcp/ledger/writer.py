@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -32,8 +33,7 @@ type Answer = tuple[_Asked, Any, BaseException | None]
 
 _WHOLE = (apsw.FullError, apsw.IOError, apsw.CorruptError, apsw.NotADBError)
 """After these the whole transaction is in doubt."""
-_LONG_LOG_PAGES = 4096
-"""16 MiB."""
+_LONG_LOG_BYTES = 16 * 1024 * 1024
 _LONGEST_LOG_PAGES = 8192
 """32 MiB."""
 _log = structlog.get_logger()
@@ -83,8 +83,7 @@ class Writer:
         self._waiting: list[_Asked] = []
         self._is_closed = False
         self._checkpointer = Checkpointer(checkpoints)
-        self._log_pages = 0
-        connection.set_wal_hook(self._note_log)
+        self._log = Path(connection.filename_wal)
         self._thread = threading.Thread(target=self._write, name="ledger-writer", daemon=True)
         self._thread.start()
 
@@ -148,7 +147,7 @@ class Writer:
                 else:
                     asked.future.set_result(result)
             self._checkpointer.ask()
-            if self._log_pages > _LONG_LOG_PAGES:  # commits come faster than checkpoints
+            if self._is_log_in_haste():
                 self._checkpointer.begin_anew()
 
     def _answers(self, group: list[_Asked]) -> list[Answer]:
@@ -230,9 +229,12 @@ class Writer:
             except apsw.Error as error:
                 _log.warning("rollback_failed", error=type(error).__name__)
 
-    def _note_log(self, _: apsw.Connection, __: str, pages: int) -> int:
-        self._log_pages = pages
-        return apsw.SQLITE_OK
+    def _is_log_in_haste(self) -> bool:
+        """Whether commits come faster than checkpoints."""
+        try:
+            return self._log.stat().st_size > _LONG_LOG_BYTES
+        except OSError:
+            return False
 
     def _require_room(self) -> None:
         """Refuse while the reserve is given back and there is no room to make it again."""
