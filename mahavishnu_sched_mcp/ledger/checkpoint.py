@@ -56,6 +56,14 @@ class Checkpointer:
         with self._is_in_use:
             self._run("restart")
 
+    def begin_anew(self) -> None:
+        """Take the writer's turn for what is left, unless a reader was in the way just now."""
+        if time.monotonic() < self._next_turn:
+            return
+        with self.turn, self._is_in_use:
+            if not self._run("restart"):
+                self._next_turn = time.monotonic() + _TURN_PAUSE_SECONDS
+
     def close(self, *, timeout: float, is_sound: bool) -> bool:
         """End the thread and empty the log for good. Idempotent.
 
@@ -86,18 +94,10 @@ class Checkpointer:
             with self._is_in_use:
                 is_whole = self._run("passive")
             if not is_whole and self.log_pages > _LONG_LOG_PAGES:
-                self._begin_anew()
+                self.begin_anew()
             if self._is_failing:
                 self._is_asked.set()
             self._is_closed.wait(_PAUSE_SECONDS)
-
-    def _begin_anew(self) -> None:
-        """Take the writer's turn for what is left, unless a reader was in the way just now."""
-        if time.monotonic() < self._next_turn:
-            return
-        with self.turn, self._is_in_use:
-            if not self._run("restart"):
-                self._next_turn = time.monotonic() + _TURN_PAUSE_SECONDS
 
     def _run(self, mode: str) -> bool:
         """Make one checkpoint, and say whether all of the log is in the ledger now."""

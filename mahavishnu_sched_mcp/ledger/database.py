@@ -46,18 +46,11 @@ def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     with translated_errors():
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-        connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
-        connection.row_trace = _as_dictionary
-        # A checkpoint writes: what looks at a damaged file must not do so by going away.
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        connection.execute("pragma foreign_keys = on")
-        connection.execute("pragma temp_store = memory")  # a full /tmp is no concern of ours
-        if read_only:
-            connection.execute("pragma query_only = on")
-        else:
-            connection.execute("pragma journal_mode = wal")
-            connection.execute("pragma wal_autocheckpoint = 0")
-            connection.execute(f"pragma journal_size_limit = {_LOG_BYTES}")
+        try:
+            _prepare(connection, read_only=read_only)
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 
@@ -65,6 +58,21 @@ def close_last(connection: apsw.Connection) -> None:
     """Close a connection to a sound ledger; the last of all processes takes the log away."""
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
     connection.close()
+
+
+def _prepare(connection: apsw.Connection, *, read_only: bool) -> None:
+    connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+    connection.row_trace = _as_dictionary
+    # A checkpoint writes: what looks at a damaged file must not do so by going away.
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.execute("pragma foreign_keys = on")
+    connection.execute("pragma temp_store = memory")  # a full /tmp is no concern of ours
+    if read_only:
+        connection.execute("pragma query_only = on")
+    else:
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma wal_autocheckpoint = 0")
+        connection.execute(f"pragma journal_size_limit = {_LOG_BYTES}")
 
 
 @contextmanager

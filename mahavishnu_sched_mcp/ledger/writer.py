@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -32,6 +33,7 @@ type Answer = tuple[_Asked, Any, BaseException | None]
 
 _WHOLE = (apsw.FullError, apsw.IOError, apsw.CorruptError, apsw.NotADBError)
 """After these the whole transaction is in doubt."""
+_LONG_LOG_BYTES = 16 * 1024 * 1024
 _LONGEST_LOG_PAGES = 8192
 """32 MiB."""
 _log = structlog.get_logger()
@@ -81,6 +83,7 @@ class Writer:
         self._waiting: list[_Asked] = []
         self._is_closed = False
         self._checkpointer = Checkpointer(checkpoints)
+        self._log = Path(connection.filename_wal)
         self._thread = threading.Thread(target=self._write, name="ledger-writer", daemon=True)
         self._thread.start()
 
@@ -144,6 +147,8 @@ class Writer:
                 else:
                     asked.future.set_result(result)
             self._checkpointer.ask()
+            if self._is_log_in_haste():
+                self._checkpointer.begin_anew()
 
     def _answers(self, group: list[_Asked]) -> list[Answer]:
         group = [asked for asked in group if asked.future.set_running_or_notify_cancel()]
@@ -223,6 +228,13 @@ class Writer:
                 self._connection.execute("rollback")
             except apsw.Error as error:
                 _log.warning("rollback_failed", error=type(error).__name__)
+
+    def _is_log_in_haste(self) -> bool:
+        """Whether commits come faster than checkpoints."""
+        try:
+            return self._log.stat().st_size > _LONG_LOG_BYTES
+        except OSError:
+            return False
 
     def _require_room(self) -> None:
         """Refuse while the reserve is given back and there is no room to make it again."""

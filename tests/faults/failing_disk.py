@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from typing import TYPE_CHECKING, Self
 
 import apsw
@@ -46,6 +47,10 @@ class FailingWrites:
 
     def __enter__(self) -> Self:
         """Step in the way."""
+        # SQLite holds its own locks during a write: what the collector closes there would wait
+        # for them for ever, in the same thread.
+        gc.collect()
+        gc.disable()
         address = ctypes.cast(self._ours, ctypes.c_void_p).value
         assert address is not None
         assert self._files.xSetSystemCall(_CALL, address)
@@ -60,6 +65,7 @@ class FailingWrites:
         """Let the system answer again."""
         self._files.xSetSystemCall(_CALL, self._usual)
         self._files.unregister()
+        gc.enable()
 
     def _write(self, fd: int, content: int, length: int, place: int) -> int:
         self.seen += 1

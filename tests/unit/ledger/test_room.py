@@ -118,7 +118,7 @@ async def test_the_log_is_short_after_a_long_reader(ledger: Ledger, tmp_path: Pa
 
 
 async def test_the_log_stays_short_under_steady_load(ledger: Ledger, tmp_path: Path) -> None:
-    """A checkpoint that never catches up takes the writer's turn."""
+    """A checkpoint that never catches up takes the writer's turn: of 38 MiB few are in the log."""
     log, longest = tmp_path / "ledger.db-wal", 0
 
     async def keep_writing() -> None:
@@ -129,7 +129,7 @@ async def test_the_log_stays_short_under_steady_load(ledger: Ledger, tmp_path: P
 
     await asyncio.gather(*(keep_writing() for _ in range(4)))
 
-    assert longest < 64 * MIB
+    assert longest < 24 * MIB
 
 
 async def test_closing_empties_the_log(tmp_path: Path) -> None:
