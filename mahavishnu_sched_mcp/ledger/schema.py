@@ -57,7 +57,7 @@ def migrate(connection: apsw.Connection, *, before: Callable[[int], object] | No
                     return version
                 if version > 0 and before is not None and not is_kept:
                     before(version)
-                    is_kept = True
+                is_kept = True  # or there was nothing to keep: a ledger is being made
                 with translated_errors():
                     connection.execute(all_scripts[version])
                     connection.execute(f"pragma user_version = {version + 1}")
