@@ -23,7 +23,7 @@ from mahavishnu_sched_mcp.runner.overlap import Bounds
 from mahavishnu_sched_mcp.runner.work import Mirror, QueueWork
 from mahavishnu_sched_mcp.scheduler import MahavishnuScheduler
 from mahavishnu_sched_mcp.scheduler.admission import Admission
-from mahavishnu_sched_mcp.scheduler.change import resume
+from mahavishnu_sched_mcp.scheduler.change import resume_if_due
 from mahavishnu_sched_mcp.scheduler.core import Parts
 from mahavishnu_sched_mcp.scheduler.lead import Lead
 from mahavishnu_sched_mcp.settings import unsupported
@@ -160,7 +160,7 @@ class MahavishnuApp:
         )
 
         def resumed(db: apsw.Connection, job: Job) -> Job:
-            return resume(db, job, at=clock.now())
+            return resume_if_due(db, job.serial, at=clock.now())
 
         dispatcher = Dispatcher(
             ledger=ledger,

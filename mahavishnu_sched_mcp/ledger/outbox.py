@@ -74,17 +74,24 @@ def mark_failed(db: apsw.Connection, run_id: str, *, error: str, next_try_at: da
     )
 
 
-def unsend(db: apsw.Connection, run_id: str, *, at: datetime) -> None:
-    """Hand the run over again: its message may be lost."""
-    db.execute(
-        "update outbox set sent_at = null, next_try_at = ? where run_id = ?",
-        (to_micros(at), run_id),
-    )
-
-
 def drop(db: apsw.Connection, run_id: str) -> None:
     """Forget a row: the run's result is recorded."""
     db.execute("delete from outbox where run_id = ?", (run_id,))
+
+
+def withdraw(db: apsw.Connection, job_serial: int) -> None:
+    """Take back what waits to be handed over of a job, but for what was asked for by hand."""
+    db.execute(
+        """delete from outbox where sent_at is null and run_id in
+                  (select run_id from run where job_serial = ? and state = 'pending'
+                      and cause not in ('manual', 'replay'))""",
+        (job_serial,),
+    )
+
+
+def has(db: apsw.Connection, run_id: str) -> bool:
+    """Whether an engine has a run or is to be handed it."""
+    return bool(scalar(db, "select exists (select 1 from outbox where run_id = ?)", (run_id,)))
 
 
 def tries(db: apsw.Connection, run_id: str) -> int:

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mahavishnu_sched_mcp.domain.run import NodeRun, Outcome, Run, RunState
-from mahavishnu_sched_mcp.ledger.database import query
-from mahavishnu_sched_mcp.ledger.instant import to_micros
+from mahavishnu_sched_mcp.ledger.database import query, scalar
+from mahavishnu_sched_mcp.ledger.instant import from_micros, to_micros
 from mahavishnu_sched_mcp.ledger.rows import dump_json, run_of
 
 if TYPE_CHECKING:
@@ -49,6 +49,34 @@ def insert(db: apsw.Connection, run: Run, *, at: datetime) -> bool:
         },
     )
     return db.total_changes() > before
+
+
+def newest_fire(db: apsw.Connection, job_serial: int) -> datetime | None:
+    """Give the latest instant for which a job has, or had before retention, a fire's record."""
+    found: int | None = scalar(
+        db,
+        """select max(coalesce((select max(coalesce(last_scheduled_for, scheduled_for)) from run
+                                 where job_serial = job.serial
+                                   and cause in ('schedule', 'catch_up')), swept_until),
+                      coalesce(swept_until, 0))
+             from job where serial = ?""",
+        (job_serial,),
+    )
+    return from_micros(found)
+
+
+def accounted_until(db: apsw.Connection, job_serial: int, fire: datetime) -> datetime:
+    """Give how far the record reaches that a fire has already, or had before retention."""
+    found: int = scalar(
+        db,
+        """select coalesce(
+                  (select coalesce(last_scheduled_for, scheduled_for) from run
+                    where job_serial = :job_serial and scheduled_for = :fire
+                      and cause in ('schedule', 'catch_up')),
+                  (select swept_until from job where serial = :job_serial))""",
+        {"job_serial": job_serial, "fire": to_micros(fire)},
+    )
+    return from_micros(found)
 
 
 def begin_attempt(

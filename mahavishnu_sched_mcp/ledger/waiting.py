@@ -14,20 +14,22 @@ if TYPE_CHECKING:
 
     import apsw
 
+# Which other runs of the job have a place: those that go on or are with their engine, and for one
+# that has not begun also those that wait for their next attempt, unless the pause holds them.
 # "state in (...)" in these very words, so that the index `run_open` serves.
-_SELECT = """
+_OTHERS = """
+       select count(*) from run as other
+        where other.job_serial = run.job_serial and other.state in ('pending', 'running')
+          and other.run_id <> run.run_id
+          and (other.state = 'running'
+               or exists (select 1 from outbox where outbox.run_id = other.run_id)
+               or (other.attempts > 0 and run.attempts = 0
+                   and (job.state <> 'paused' or other.cause in ('manual', 'replay'))))
+"""
+_SELECT = f"""
 select run.run_id, run.job_serial, run.cause, run.attempts, job.backend,
-       (select count(*) from run as other
-         where other.job_serial = run.job_serial and other.state in ('pending', 'running')
-           and other.run_id <> run.run_id
-           and (other.state = 'running' or other.state = 'pending' and (other.attempts > 0
-                or exists (select 1 from outbox where outbox.run_id = other.run_id)))) as busy,
-       (select count(*) from run as other
-         where other.job_serial = run.job_serial and other.state in ('pending', 'running')
-           and other.cause = 'catch_up'
-           and other.run_id <> run.run_id
-           and (other.state = 'running' or other.state = 'pending' and other.attempts > 0)
-       ) as catching_up,
+       ({_OTHERS}) as busy,
+       ({_OTHERS} and other.cause = 'catch_up') as catching_up,
        case json_extract(job.definition, '$.policies.overlap_policy')
             when 'allow' then :together else 1 end as places
   from run join job on job.serial = run.job_serial
@@ -36,15 +38,15 @@ select run.run_id, run.job_serial, run.cause, run.attempts, job.backend,
    and job.backend <> 'prefect' and job.state <> 'cancelled'
    and (job.state <> 'paused' or run.cause in ('manual', 'replay'))  -- as in is_held
    and not exists (select 1 from outbox where outbox.run_id = run.run_id)
-   and (run.attempts > 0 or (busy < places and (run.cause <> 'catch_up' or catching_up = 0)))
-"""
+   and busy < places and (run.cause <> 'catch_up' or catching_up = 0)
+"""  # noqa: S608 - a constant
 
 
 class Waiting(NamedTuple):
     """A pending run that may start.
 
     Attributes:
-        has_begun: It was attempted before, so it has its place among the job's runs already.
+        has_begun: It was attempted before, so those that have not begun leave it its place.
         busy: How many other runs of its job have a place.
         places: How many may have one at once.
     """
@@ -125,3 +127,19 @@ def bring_forward(db: apsw.Connection, *, seconds: float) -> None:
         (by,),
     )
     db.execute("update outbox set next_try_at = next_try_at - ? where sent_at is null", (by,))
+
+
+def wake_by(db: apsw.Connection, run_id: str, at: datetime) -> None:
+    """Let a run wait for its retry no longer than to an instant."""
+    db.execute(
+        "update run set available_at = min(available_at, ?) where run_id = ?",
+        (to_micros(at), run_id),
+    )
+
+
+def hand_over_by(db: apsw.Connection, at: datetime) -> None:
+    """Let nothing wait for its next hand-over longer than to an instant."""
+    db.execute(
+        "update outbox set next_try_at = min(next_try_at, ?) where sent_at is null",
+        (to_micros(at),),
+    )

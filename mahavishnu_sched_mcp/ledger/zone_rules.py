@@ -8,9 +8,7 @@ import structlog
 
 from mahavishnu_sched_mcp.domain.engine import Backend
 from mahavishnu_sched_mcp.domain.job import Job, JobState
-from mahavishnu_sched_mcp.ledger import job_lists, jobs
-from mahavishnu_sched_mcp.ledger.database import scalar
-from mahavishnu_sched_mcp.ledger.instant import from_micros
+from mahavishnu_sched_mcp.ledger import job_lists, jobs, runs
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,10 +16,6 @@ if TYPE_CHECKING:
     import apsw
 
 _ZONED = {"cron", "rrule"}
-_NEWEST = """
-select max(coalesce(last_scheduled_for, scheduled_for)) from run
- where job_serial = ? and cause in ('schedule', 'catch_up')
-"""
 
 _log = structlog.get_logger()
 
@@ -50,5 +44,5 @@ def _revised(db: apsw.Connection, job: Job, *, now: datetime) -> datetime | None
         return None
     if trigger.revised(armed, after=now) == armed:
         return armed
-    newest = from_micros(scalar(db, _NEWEST, (job.serial,)))
+    newest = runs.newest_fire(db, job.serial)
     return trigger.revised(armed, after=now if newest is None else max(now, newest))

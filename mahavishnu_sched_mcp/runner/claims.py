@@ -112,7 +112,7 @@ def _take_gap(
         gap = job.trigger.gap(before, until)
     last = gap.last or first
     horizon = rules.now - timedelta(seconds=policies.catchup_window_seconds)
-    edge = min(max(horizon, before), until)
+    edge = min(max(horizon - TICK, before), until)  # a fire just at the window's edge is inside
 
     def missed(after: datetime, to: datetime, reason: str) -> None:
         state = RunState.MISSED

@@ -11,7 +11,7 @@ from mahavishnu_sched_mcp.domain.job import JobState
 from mahavishnu_sched_mcp.domain.output import Output
 from mahavishnu_sched_mcp.domain.policy import OnInterrupt
 from mahavishnu_sched_mcp.domain.run import Outcome, Run, RunState
-from mahavishnu_sched_mcp.ledger import jobs, outbox, run_lists, runs
+from mahavishnu_sched_mcp.ledger import jobs, outbox, run_lists, runs, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mahavishnu_sched_mcp.domain.job import Job
 
 _FAILURES = {RunState.FAILED, RunState.TIMED_OUT}
+
+_LONGEST_HAND_OVER = timedelta(seconds=30)
 
 MOST_INTERRUPTIONS = 3
 """After the third interruption a run is dead: it may be what kills the server."""
@@ -71,7 +73,9 @@ def cancel_waiting(db: apsw.Connection, run: Run, *, reason: str, at: datetime) 
     if runs.require(db, run.run_id).state is not RunState.PENDING:
         return
     job = jobs.require(db, run.job_serial)
-    close(db, job, run.run_id, Outcome(state=RunState.CANCELLED, reason=reason), at=at)
+    state, output, error = RunState.CANCELLED, run.output, run.error  # of a retry's last attempt
+    outcome = Outcome(state=state, reason=reason, output=output, error=error)
+    close(db, job, run.run_id, outcome, at=at)
 
 
 def going(db: apsw.Connection) -> list[str]:
@@ -119,6 +123,16 @@ def drop_orphans(db: apsw.Connection, *, at: datetime) -> None:
             cancel_waiting(db, run, reason="the job was cancelled", at=at)
 
 
+def cap_waits(db: apsw.Connection, *, at: datetime) -> None:
+    """Let no wait last longer from now than it was meant to: the clock may have been set back."""
+    for run in run_lists.all_open(db, state=RunState.PENDING):
+        failures = _failures(run)
+        if failures:
+            first = jobs.require(db, run.job_serial).definition.policies.retry_backoff_seconds
+            waiting.wake_by(db, run.run_id, at + _delay(run, failures, first=first))
+    waiting.hand_over_by(db, at + _LONGEST_HAND_OVER)
+
+
 def reruns(job: Job, *, is_idempotent: Callable[[Job], bool]) -> bool:
     """Whether an interrupted run of this job is run again by itself."""
     is_kept = job.definition.durable and job.state is not JobState.CANCELLED
@@ -141,22 +155,19 @@ def _final(
     if outcome.state is RunState.INTERRUPTED:
         if not reruns(job, is_idempotent=is_idempotent):
             return outcome
-        return _await_rerun(db, job, run, outcome, at=at)
+        return _await_rerun(db, run, outcome)
     if outcome.state in _FAILURES:
         return _await_retry(db, job, run, outcome, at=at)
     return outcome
 
 
-def _await_rerun(
-    db: apsw.Connection, job: Job, run: Run, outcome: Outcome, *, at: datetime
-) -> Outcome | None:
+def _await_rerun(db: apsw.Connection, run: Run, outcome: Outcome) -> Outcome | None:
     count = runs.return_to_pending(db, run.run_id, reason="interrupted, to run again")
     if count >= MOST_INTERRUPTIONS:
         return Outcome(
             state=RunState.DEAD, reason=f"interrupted {count} times", output=outcome.output
         )
-    if job.backend is not Backend.APSCHEDULER:
-        outbox.unsend(db, run.run_id, at=at)
+    outbox.drop(db, run.run_id)  # it is handed over again when it has its place
     return None
 
 
@@ -164,15 +175,22 @@ def _await_retry(
     db: apsw.Connection, job: Job, run: Run, outcome: Outcome, *, at: datetime
 ) -> Outcome | None:
     policies = job.definition.policies
-    failures = sum(attempt.outcome is not RunState.INTERRUPTED for attempt in run.attempts)
+    failures = _failures(run)
     if failures >= policies.max_attempts or job.state is JobState.CANCELLED:
         if policies.max_attempts == 1 or failures < policies.max_attempts:
             return outcome
         reason = f"{outcome.reason} (attempt {failures} of {policies.max_attempts})"
         return outcome.model_copy(update={"state": RunState.DEAD, "reason": reason})
-    first = timedelta(seconds=policies.retry_backoff_seconds)
-    until = at + delay_after(failures, first=first, seed=run.run_id)
+    until = at + _delay(run, failures, first=policies.retry_backoff_seconds)
     runs.wait_for_retry(db, run.run_id, outcome, until=until)
-    if job.backend is not Backend.APSCHEDULER:
-        outbox.unsend(db, run.run_id, at=until)
+    outbox.drop(db, run.run_id)  # it is handed over again when it has its place
     return None
+
+
+def _failures(run: Run) -> int:
+    """Count the attempts that ended by themselves, with the one that ends now."""
+    return sum(attempt.outcome is not RunState.INTERRUPTED for attempt in run.attempts)
+
+
+def _delay(run: Run, failures: int, *, first: float) -> timedelta:
+    return delay_after(failures, first=timedelta(seconds=first), seed=run.run_id)

@@ -50,13 +50,14 @@ def judge(policy: OverlapPolicy, unfinished: Sequence[Run], *, bounds: Bounds) -
     but take none of the waiting ones: those are for fires.
 
     Args:
-        unfinished: All unfinished runs of the job.
+        unfinished: All unfinished runs of the job, in the order in which they start.
     """
     if not unfinished:
         return Verdict.START
     fresh = sum(_is_fresh(run) for run in unfinished)
     has_begun = any(run.state is RunState.RUNNING or run.attempts for run in unfinished)
-    queued = fresh if has_begun else fresh - 1  # the first of them waits for nobody but a slot
+    is_first_in_line = not has_begun and _is_fresh(unfinished[0])  # waits for a slot only
+    queued = fresh - is_first_in_line
     match policy:
         case OverlapPolicy.SKIP:
             return Verdict.SKIP

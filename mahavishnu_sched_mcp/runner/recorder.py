@@ -67,6 +67,7 @@ class Recorder:
             jobs.end_ephemeral(db)
             outcomes.drop_orphans(db, at=now)
             follow_zone_rules(db, now=now)
+            outcomes.cap_waits(db, at=now)
             return lost
 
         lost = await self._leadership.write(change)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mahavishnu_sched_mcp.domain.dispatch import Dispatch
 from mahavishnu_sched_mcp.domain.engine import Backend
+from mahavishnu_sched_mcp.domain.job import JobState
 from mahavishnu_sched_mcp.domain.run import Cause, Run, RunState
 from mahavishnu_sched_mcp.ledger import jobs, outbox, runs
-from mahavishnu_sched_mcp.ledger.instant import to_micros
+from mahavishnu_sched_mcp.ledger.instant import from_micros, to_micros
 
 if TYPE_CHECKING:
     import apsw
@@ -66,9 +68,13 @@ def record_gap(
     reason: str,
     at: datetime,
 ) -> int:
-    """Write one record for all fires of a job in (after, until]; gives how many there were."""
+    """Write one record for all fires of a job in (after, until]; gives for how many.
+
+    Where the first of them has its record already, that stays, and the gap begins after it.
+    """
     assert job.trigger is not None  # noqa: S101 - only jobs with a trigger have fires
-    gap = job.trigger.gap(*span)
+    after, until = span
+    gap = job.trigger.gap(after, until)
     if gap.count == 0 or gap.first is None:
         return 0
     run = Run(
@@ -83,18 +89,70 @@ def record_gap(
         fires=gap.count,
         finished_at=at,
     )
-    if runs.insert(db, run, at=at):
-        jobs.count_outcome(db, job.serial, state=state, fires=gap.count, run_id=run.run_id)
+    # Its record is of an older trigger, before the clock was set back, or gone by retention.
+    if not runs.insert(db, run, at=at):
+        rest = (runs.accounted_until(db, job.serial, gap.first), until)
+        return record_gap(db, job, span=rest, state=state, reason=reason, at=at)
+    jobs.count_outcome(db, job.serial, state=state, fires=gap.count, run_id=run.run_id)
     return gap.count
 
 
-def skip_due(db: apsw.Connection, job: Job, *, reason: str, at: datetime) -> None:
-    """Record the fires that are due and not taken: a change would let them go unnoticed."""
-    is_ours = job.trigger is not None and job.backend is not Backend.PREFECT
-    if not is_ours or job.next_run_at is None or job.next_run_at > at:
+def settle(db: apsw.Connection, job: Job, *, reason: str, at: datetime) -> Job:
+    """Record the fires up to now of a job that changes, so that none goes unnoticed.
+
+    Of a paused job they are those of the pause, which do not count for `max_runs`; of another
+    one those that are due and not taken.
+
+    Args:
+        reason: Why the due ones are skipped.
+
+    Returns:
+        The job as it is then.
+    """
+    if job.trigger is None:
+        return job
+    if job.state is JobState.PAUSED:
+        _record_pause(db, job, at=at)
+    elif job.backend is not Backend.PREFECT and job.next_run_at is not None:
+        until = min(at, job.definition.policies.expires_at or at)
+        span = _allowed(job, after=job.next_run_at - TICK, until=until)
+        count = record_gap(db, job, span=span, state=RunState.SKIPPED, reason=reason, at=at)
+        jobs.advance(db, job.serial, next_run_at=job.next_run_at, fired=count)
+    return jobs.require(db, job.serial)
+
+
+def next_fire(job: Job, *, after: datetime) -> datetime | None:
+    """Give the fire with which a changed job goes on; None where it has no more."""
+    if job.trigger is None or fires_left(job) == 0:
+        return None
+    end, fire = job.definition.policies.expires_at, job.trigger.next_after(after)
+    return None if fire is None or (end is not None and fire > end) else fire
+
+
+def fires_left(job: Job) -> int:
+    """Say how many fires `max_runs` leaves a job; without it, more than there can be."""
+    limit = job.definition.policies.max_runs
+    return sys.maxsize if limit is None else max(0, limit - job.fired)
+
+
+def _record_pause(db: apsw.Connection, job: Job, *, at: datetime) -> None:
+    since = from_micros(jobs.paused_at(db, job.serial))
+    if since is None or fires_left(job) == 0:
         return
-    span = (job.next_run_at - TICK, min(at, job.definition.policies.expires_at or at))
-    record_gap(db, job, span=span, state=RunState.SKIPPED, reason=reason, at=at)
+    span = (since, min(at, job.definition.policies.expires_at or at))
+    record_gap(db, job, span=span, state=RunState.SKIPPED, reason="paused", at=at)
+    jobs.set_paused_at(db, job.serial, max(since, at))
+
+
+def _allowed(job: Job, *, after: datetime, until: datetime) -> tuple[datetime, datetime]:
+    """Shorten a span to the fires that `max_runs` leaves."""
+    assert job.trigger is not None  # noqa: S101 - the caller has looked
+    left = fires_left(job)
+    if left == 0:
+        return after, after
+    if job.trigger.gap(after, until).count > left:
+        until = job.trigger.instant_of(after, until, number=left)
+    return after, until
 
 
 def enqueue(db: apsw.Connection, job: Job, run: Run, *, at: datetime) -> None:

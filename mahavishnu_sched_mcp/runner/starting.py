@@ -102,17 +102,18 @@ def release(
     Args:
         job_serial: Only those of one job.
     """
-    given: Counter[int] = Counter()
+    given: Counter[int] = Counter()  # to runs that had none: `busy` knows the others
+    regained: Counter[int] = Counter()
     catching_up: set[int] = set()
     for found in _startable(db, rules, job_serial=job_serial):
-        is_new = not found.has_begun
-        if is_new and found.busy + given[found.job_serial] >= found.places:
+        taken_now = given[found.job_serial] + found.has_begun * regained[found.job_serial]
+        if found.busy + taken_now >= found.places:
             continue
-        if is_new and found.cause is Cause.CATCH_UP and found.job_serial in catching_up:
+        if found.cause is Cause.CATCH_UP and found.job_serial in catching_up:
             continue
         if not _start(db, found, rules, taken):
             continue
-        given[found.job_serial] += is_new
+        (regained if found.has_begun else given)[found.job_serial] += 1
         if found.cause is Cause.CATCH_UP:
             catching_up.add(found.job_serial)
 
@@ -122,13 +123,13 @@ def begin_queued(
 ) -> Run | None:
     """Claim an attempt of a run whose message came back from its queue; None: do not run it.
 
-    Of a paused job the run is left to be sent again when the job is resumed.
+    Of a paused job the run gives its place back and is handed over again after the pause.
     """
     run = runs.get(db, run_id)
-    if run is None:
+    if run is None or not outbox.has(db, run_id):  # a message from before it lost its place
         return None
     if waiting.is_held(db, run_id):
-        outbox.unsend(db, run_id, at=at)
+        outbox.drop(db, run_id)
         return None
     return runs.begin_attempt(db, run_id, at=at, worker=worker, term=term)
 

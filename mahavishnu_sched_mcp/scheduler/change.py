@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from mahavishnu_sched_mcp.domain.engine import Backend
 from mahavishnu_sched_mcp.domain.job import Job, JobDefinition, JobState, Origin
 from mahavishnu_sched_mcp.domain.run import RunState
 from mahavishnu_sched_mcp.errors import ForbiddenError, InvalidStateError, JobNotFoundError, nearest
-from mahavishnu_sched_mcp.ledger import job_lists, jobs, run_lists, runs
-from mahavishnu_sched_mcp.ledger.instant import from_micros
+from mahavishnu_sched_mcp.ledger import job_lists, jobs, outbox, run_lists, runs
 from mahavishnu_sched_mcp.runner import outcomes, records
 from mahavishnu_sched_mcp.scheduler.request import fingerprint
 
@@ -95,15 +95,14 @@ def update(
         }
         | ({} if trigger is None else {"trigger": trigger})
     )
-    if trigger is not None and job.state is not JobState.PAUSED:
-        records.skip_due(db, job, reason="the trigger was changed", at=at)
-        changed = changed.model_copy(update={"next_run_at": trigger.next_after(at)})
-    elif trigger is not None:
-        account_for_pause(db, job, at=at)
-        jobs.set_paused_at(db, job.serial, at)
-    limit = definition.policies.max_runs
-    if limit is not None and job.fired >= limit:
-        changed = changed.model_copy(update={"next_run_at": None})
+    if trigger is not None:
+        fired = records.settle(db, job, reason="the trigger was changed", at=at).fired
+        changed = changed.model_copy(update={"fired": fired})
+    if job.state is not JobState.PAUSED and (trigger is not None or _ends_elsewhere(job, changed)):
+        # A fire that is due and not taken yet is still to be taken, unless the trigger changed.
+        due = None if trigger is not None else job.next_run_at
+        following = records.next_fire(changed, after=at if due is None else due - records.TICK)
+        changed = changed.model_copy(update={"next_run_at": following})
     if changed == job:
         return job
     digest = fingerprint(definition, name=changed.name, tags=changed.tags)
@@ -135,8 +134,10 @@ def pause(
     if held == job:
         return job
     if job.state is not JobState.PAUSED:
-        records.skip_due(db, job, reason="paused", at=at)
+        records.settle(db, job, reason="paused", at=at)
         jobs.set_paused_at(db, job.serial, _last_accounted(job, at=at))
+        if job.backend is Backend.ONEIRIC:  # they get their places anew after the pause
+            outbox.withdraw(db, job.serial)
     return jobs.save(db, held)
 
 
@@ -151,13 +152,10 @@ def resume(db: apsw.Connection, job: Job, *, at: datetime) -> Job:
     if job.state is not JobState.PAUSED:
         msg = f"Job '{job.job_id}' is {job.state} and cannot be resumed."
         raise InvalidStateError(msg, hint="See get_job for what it waits for.")
-    since = from_micros(jobs.paused_at(db, job.serial))
-    at = at if since is None else max(at, since)  # the pause may have looked at its clock later
-    account_for_pause(db, job, at=at)
-    end = job.definition.policies.expires_at
-    following = None if job.trigger is None else job.trigger.next_after(at)
-    if following is not None and end is not None and following > end:
-        following = None
+    records.settle(db, job, reason="paused", at=at)
+    newest = None if job.backend is Backend.PREFECT else runs.newest_fire(db, job.serial)
+    following = records.next_fire(job, after=max(at, newest or at))  # the clock may be set back
+    jobs.set_paused_at(db, job.serial, None)
     going = job.model_copy(
         update={
             "state": JobState.ACTIVE,
@@ -170,15 +168,11 @@ def resume(db: apsw.Connection, job: Job, *, at: datetime) -> Job:
     return jobs.require(db, saved.serial)
 
 
-def account_for_pause(db: apsw.Connection, job: Job, *, at: datetime) -> None:
-    """Record the fires of a pause that ends now, by the trigger that it held."""
-    since = from_micros(jobs.paused_at(db, job.serial))
-    if since is None:
-        return
-    if job.trigger is not None:
-        span = (since, min(at, job.definition.policies.expires_at or at))
-        records.record_gap(db, job, span=span, state=RunState.SKIPPED, reason="paused", at=at)
-    jobs.set_paused_at(db, job.serial, None)
+def resume_if_due(db: apsw.Connection, serial: int, *, at: datetime) -> Job:
+    """Resume a job whose pause is over, if nobody has changed that meanwhile."""
+    job = jobs.require(db, serial)
+    is_over = job.paused_until is not None and job.paused_until <= at
+    return resume(db, job, at=at) if job.state is JobState.PAUSED and is_over else job
 
 
 def cancel(db: apsw.Connection, job_id: str, *, at: datetime) -> Job:
@@ -193,8 +187,7 @@ def cancel(db: apsw.Connection, job_id: str, *, at: datetime) -> Job:
     if job.state.is_over:
         return job
     job = require_changeable(db, job_id)
-    records.skip_due(db, job, reason="the job was cancelled", at=at)
-    account_for_pause(db, job, at=at)
+    records.settle(db, job, reason="the job was cancelled", at=at)
     for run in run_lists.open_of(db, job.serial):
         if run.state is RunState.PENDING:
             runs.request_cancel(db, run.run_id, reason="the job was cancelled")
@@ -213,3 +206,9 @@ def _last_accounted(job: Job, *, at: datetime) -> datetime:
     following = job.trigger.next_after(at)
     is_taken = following is not None and following < job.next_run_at
     return job.next_run_at - records.TICK if is_taken else at
+
+
+def _ends_elsewhere(job: Job, changed: Job) -> bool:
+    """Whether a change lets the job's fires end earlier or later than before."""
+    before, after = job.definition.policies, changed.definition.policies
+    return (before.max_runs, before.expires_at) != (after.max_runs, after.expires_at)

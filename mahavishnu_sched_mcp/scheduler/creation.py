@@ -10,8 +10,7 @@ from mahavishnu_sched_mcp.domain.job import Job, JobState, make_job_id
 from mahavishnu_sched_mcp.domain.run import Cause, Run, RunState
 from mahavishnu_sched_mcp.errors import IdConflictError, LimitExceededError
 from mahavishnu_sched_mcp.ledger import job_lists, jobs, keys, runs
-from mahavishnu_sched_mcp.runner.records import enqueue, skip_due
-from mahavishnu_sched_mcp.scheduler.change import account_for_pause
+from mahavishnu_sched_mcp.runner.records import enqueue, next_fire, settle
 
 if TYPE_CHECKING:
     import apsw
@@ -67,20 +66,20 @@ def _found(db: apsw.Connection, request: JobRequest) -> Made | None:
         msg = f"Job '{job.job_id}' exists and differs in: {what}."
         hint = "Use update_job or replace=true to change it, or choose another id."
         raise IdConflictError(msg, hint=hint, details={"job_id": job.job_id})
-    skip_due(db, job, reason="the job was replaced", at=request.at)
-    account_for_pause(db, job, at=request.at)
+    job = settle(db, job, reason="the job was replaced", at=request.at)
     fresh = request.job(name)
     replaced = job.model_copy(
         update={
             "definition": fresh.definition,
             "name": fresh.name,
             "trigger": fresh.trigger,
-            "next_run_at": fresh.next_run_at,
             "tags": fresh.tags,
             "state": fresh.state,
             "paused_until": None,
         }
     )
+    following = None if request.is_paused else next_fire(replaced, after=request.at)
+    replaced = replaced.model_copy(update={"next_run_at": following})
     return Made(jobs.save(db, replaced, fingerprint=request.fingerprint(name)), "replaced")
 
 
