@@ -30,12 +30,14 @@ _SELECT = f"""
 select run.run_id, run.job_serial, run.cause, run.attempts, job.backend,
        ({_OTHERS}) as busy,
        ({_OTHERS} and other.cause = 'catch_up') as catching_up,
-       case json_extract(job.definition, '$.policies.overlap_policy')
-            when 'allow' then :together else 1 end as places
+       case when not json_valid(job.definition) then 0  -- damaged: nothing of it starts
+            when json_extract(job.definition, '$.policies.overlap_policy') = 'allow'
+            then :together else 1 end as places
   from run join job on job.serial = run.job_serial
  where run.state = 'pending' and run.cancel_requested = 0
    and (run.available_at is null or run.available_at <= :now)
-   and job.backend <> 'prefect' and job.state <> 'cancelled'
+   and job.backend <> 'prefect' and job.state not in ('cancelled', 'quarantined')
+   and (:has_slots or job.backend <> 'apscheduler')
    and (job.state <> 'paused' or run.cause in ('manual', 'replay'))  -- as in is_held
    and not exists (select 1 from outbox where outbox.run_id = run.run_id)
    and busy < places and (run.cause <> 'catch_up' or catching_up = 0)
@@ -65,6 +67,7 @@ def startable(
     *,
     now: datetime,
     together: int,
+    has_slots: bool,
     limit: int,
     job_serial: int | None = None,
 ) -> list[Waiting]:
@@ -72,6 +75,7 @@ def startable(
 
     Args:
         together: How many runs of one job may go on at once under `allow`.
+        has_slots: Whether this process can run any itself; else those of queues only.
         job_serial: Only those of one job.
     """
     only = "" if job_serial is None else " and run.job_serial = :job_serial"
@@ -81,6 +85,7 @@ def startable(
         {
             "now": to_micros(now),
             "together": together,
+            "has_slots": has_slots,
             "limit": limit,
             "job_serial": job_serial,
         },

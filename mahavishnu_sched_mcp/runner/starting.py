@@ -105,7 +105,7 @@ def release(
     given: Counter[int] = Counter()  # to runs that had none: `busy` knows the others
     regained: Counter[int] = Counter()
     catching_up: set[int] = set()
-    for found in _startable(db, rules, job_serial=job_serial):
+    for found in _startable(db, rules, limit=MOST_AT_ONCE, job_serial=job_serial):
         taken_now = given[found.job_serial] + found.has_begun * regained[found.job_serial]
         if found.busy + taken_now >= found.places:
             continue
@@ -136,18 +136,18 @@ def begin_queued(
 
 def has_startable(db: apsw.Connection, rules: Rules) -> bool:
     """Whether `release` would start anything."""
-    return any(
-        found.backend is not Backend.APSCHEDULER or rules.slots > 0
-        for found in _startable(db, rules, job_serial=None)
-    )
+    return bool(_startable(db, rules, limit=1))
 
 
-def _startable(db: apsw.Connection, rules: Rules, *, job_serial: int | None) -> list[Waiting]:
+def _startable(
+    db: apsw.Connection, rules: Rules, *, limit: int, job_serial: int | None = None
+) -> list[Waiting]:
     return waiting.startable(
         db,
         now=rules.now,
         together=rules.bounds.together,
-        limit=MOST_AT_ONCE,
+        has_slots=rules.slots > 0,
+        limit=limit,
         job_serial=job_serial,
     )
 
