@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from mahavishnu_sched_mcp.errors import InternalError, SchedulerError
+from mahavishnu_sched_mcp.errors import InternalError, SchedulerError, StorageFullError
 from mahavishnu_sched_mcp.leadership.lock_file import LockFile
 from mahavishnu_sched_mcp.leadership.vacancy import Terms, Vacancy, boot_id, is_led
 from mahavishnu_sched_mcp.ledger import lease
@@ -156,12 +156,16 @@ class Leadership:
                 failed half-way.
 
         Raises:
-            SchedulerError: the lead was free and this process could not begin.
+            SchedulerError: the lead was free and this process could not begin. On a full disk
+                it begins when there is room.
         """
         if self._task is not None:
             return
         self._on_deposed = on_deposed
-        await self._stand(on_elected)
+        try:
+            await self._stand(on_elected)
+        except StorageFullError as error:
+            _log.warning("election_failed", code=error.code, error=error.message)
         self._task = asyncio.create_task(self._live(on_elected), name="leadership")
 
     async def retire(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mahavishnu_sched_mcp.domain.engine import Backend
 from mahavishnu_sched_mcp.domain.run import Cause, Outcome, Run, RunState
@@ -30,6 +30,17 @@ if TYPE_CHECKING:
     from mahavishnu_sched_mcp.tasks.executor import TaskExecutor
 
 
+class _Begun(NamedTuple):
+    """An attempt that goes on here.
+
+    Attributes:
+        at: On the monotonic clock: nobody sets that.
+    """
+
+    term: int
+    at: float
+
+
 class QueueWork:
     """The WorkPort of queue workers in this process."""
 
@@ -47,7 +58,7 @@ class QueueWork:
         self._clock = clock
         self._ledger = ledger
         self._executor = executor
-        self._terms: dict[str, int] = {}
+        self._begun: dict[str, _Begun] = {}
 
     async def begin(self, run_id: str, *, worker: str) -> Run | None:
         """Claim an attempt; None: do not run it, acknowledge its message.
@@ -58,7 +69,7 @@ class QueueWork:
         term = self._leadership.term
         run = await self._runner.begin(run_id, worker=worker, term=term)
         if run is not None:
-            self._terms[run_id] = term
+            self._begun[run_id] = _Begun(term, self._clock.monotonic())
         return run
 
     async def record_node(self, run_id: str, node: NodeRun) -> None:
@@ -66,7 +77,7 @@ class QueueWork:
         await self._leadership.write(
             lambda db: runs.record_node(db, run_id, node),
             durable=False,
-            term=self._terms.get(run_id, 0),
+            term=self._term_of(run_id),
         )
 
     async def finish(self, run_id: str, outcome: Outcome) -> Run:
@@ -75,7 +86,8 @@ class QueueWork:
         Raises:
             DeposedError: another process leads, and has accounted for the attempt.
         """
-        run = await self._runner.finish(run_id, outcome, term=self._terms.pop(run_id, 0))
+        run = await self._runner.finish(run_id, outcome, term=self._term_of(run_id))
+        self._begun.pop(run_id, None)
         if run is None:
             msg = f"The attempt of run {run_id} belongs to a term that is over."
             raise DeposedError(msg, hint="get_status shows who leads.")
@@ -104,7 +116,7 @@ class QueueWork:
             node=node,
             upstream=upstream,
         )
-        term = self._terms.get(run.run_id, 0)
+        term = self._term_of(run.run_id)
         require_permission(lambda: self._runner.may_start([run], term=term))
         return await self._executor.execute(
             task, params, context=context, timeout_seconds=min(limits, default=None)
@@ -113,10 +125,14 @@ class QueueWork:
     def _left(self, run: Run) -> float | None:
         """Give the seconds that the job's own timeout leaves this attempt; None without one."""
         job = self._ledger.read(lambda db: jobs.require(db, run.job_serial))
-        limit = job.definition.policies.timeout_seconds
-        if limit is None or not run.attempts:
+        limit, begun = job.definition.policies.timeout_seconds, self._begun.get(run.run_id)
+        if limit is None or begun is None:
             return None
-        return limit - (self._clock.now() - run.attempts[-1].started_at).total_seconds()
+        return limit - (self._clock.monotonic() - begun.at)
+
+    def _term_of(self, run_id: str) -> int:
+        begun = self._begun.get(run_id)
+        return 0 if begun is None else begun.term
 
     async def cancelled(self, run_id: str) -> None:
         """Return when someone asks to stop this run."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _DAY = timedelta(days=1)
 _MOST_LINES = 20
+_LEAST_STEP_SECONDS = 60.0
 _BAD_ENDS = {RunState.FAILED, RunState.TIMED_OUT, RunState.DEAD, RunState.INTERRUPTED}
 
 
@@ -86,6 +87,7 @@ def _attention(
         for name, value in health.items()
         if value.state is EngineState.UNAVAILABLE
     ]
+    lines += _clock_lines(health, since=since)
     lines += _job_lines(job_lists.troubled(db, since=since, limit=_MOST_LINES + 1))
     lines += [
         f"Reminder from {run_id}: {message}"
@@ -94,6 +96,21 @@ def _attention(
     lines += notices
     surplus = len(lines) - _MOST_LINES
     return lines if surplus <= 0 else [*lines[:_MOST_LINES], f"... and {surplus} more."]
+
+
+def _clock_lines(health: Mapping[Backend, Health], *, since: datetime) -> list[str]:
+    """Say where the wall clock was set by more than fires may be late."""
+    engine = health.get(Backend.APSCHEDULER)
+    step = None if engine is None else engine.figures.get("clock_step")
+    if not step or abs(step["seconds"]) < _LEAST_STEP_SECONDS:
+        return []
+    if datetime.fromisoformat(step["at"]) < since:
+        return []
+    if step["seconds"] > 0:
+        became = "what came due in between follows each job's missed_policy"
+    else:
+        became = "no fire is made twice: jobs go on when the clock is where it was"
+    return [f"The wall clock was set by {step['seconds']:+.0f} s at {step['at']}: {became}."]
 
 
 def _job_lines(found: Iterable[Job]) -> list[str]:

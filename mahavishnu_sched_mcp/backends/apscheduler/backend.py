@@ -53,7 +53,12 @@ class ApschedulerBackend:
         """Say how it is, from memory, at once."""
         if not self._alarm_clock.is_running:
             return Health(state=EngineState.IDLE, detail="The alarm clock is not started.")
-        return Health(state=EngineState.READY, figures={"armed": self._alarm_clock.armed})
+        step = self._alarm_clock.last_step
+        figures: dict[str, object] = {"armed": self._alarm_clock.armed}
+        if step is not None:
+            seconds = round(step.by.total_seconds(), 3)
+            figures["clock_step"] = {"seconds": seconds, "at": step.at.isoformat()}
+        return Health(state=EngineState.READY, figures=figures)
 
     async def ensure_started(self) -> None:
         """Return when the alarm clock runs.
