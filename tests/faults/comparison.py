@@ -6,9 +6,10 @@ from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from mahavishnu_sched_mcp.domain.job import Counts
 from mahavishnu_sched_mcp.ledger.database import query
 from tests.factories import TWO_O_CLOCK, ledger_of
-from tests.faults.model import BY_HAND, OPEN, ModelJob, ModelRun
+from tests.faults.model import OPEN, ModelJob
 
 if TYPE_CHECKING:
     import apsw
@@ -34,12 +35,18 @@ def compare(life: Life) -> None:
             (run.first, run.last, run.fires, run.cause, run.state, run.outcomes)
             for run in model.runs
         ]
-        assert found == wanted, f"job {serial}: the ledger first, then the model"
+        assert found == wanted, _difference(life, serial, found, wanted)
         _check_reasons(model, rows)
         _check_waits(life, model, rows)
         assert (job["state"], _seconds(job["next_run_at"])) == (model.state, model.due)
         _check_sums(job, rows)
     _check_visits(life, known["attempt"])
+
+
+def _difference(life: Life, serial: int, found: list[Any], wanted: list[Any]) -> str:
+    """Show the records that only one of both has."""
+    only = [one for one in found if one not in wanted], [one for one in wanted if one not in found]
+    return f"at {life.now}, job {serial} {life.jobs[serial]}\nledger: {only[0]}\nmodel: {only[1]}"
 
 
 def wake(life: Life, *, set_back: float) -> None:
@@ -122,7 +129,7 @@ def _check_sums(job: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     sums: Counter[str] = Counter()
     for row in rows:
         sums[row["state"]] += row["fires"]
-    for state in ModelCounts:
+    for state in Counts.model_fields:
         assert job[state] == sums[state], state
 
 
@@ -148,16 +155,3 @@ def _seconds(micros: int | None) -> int | None:
         return None
     instant = datetime.fromtimestamp(micros / 1e6, UTC) - TWO_O_CLOCK
     return round(instant.total_seconds())
-
-
-ModelCounts = (
-    "succeeded",
-    "failed",
-    "timed_out",
-    "cancelled",
-    "interrupted",
-    "dead",
-    "skipped",
-    "missed",
-)
-__all__ = ["BACKOFF", "BY_HAND", "ModelRun", "compare", "wake"]

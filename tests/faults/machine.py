@@ -15,6 +15,7 @@ from tests.factories import (
     TWO_O_CLOCK,
     ManualClock,
     an_interval,
+    eventually,
     ledger_of,
     policies,
     rows_of,
@@ -111,8 +112,16 @@ class Life:
         (leader,) = [server for server in self._servers if server[0] is not standby]
         self._servers.remove(leader)
         self.do(leader[1].aclose())
-        self.app, self.standby = standby, None
         self._interrupt()
+        dispatcher: Any = standby.scheduler._parts.lead._dispatcher
+
+        async def elected() -> None:
+            await eventually(
+                lambda: dispatcher._loop is not None, description="the other one leads", within=30
+            )
+
+        self.do(elected())
+        self.app, self.standby = standby, None
 
     def stand_by(self) -> None:
         """Start a second server, or end it."""
@@ -172,7 +181,7 @@ class Life:
             "max_runs": model.max_runs,
             "expires_at": None if ends is None else TWO_O_CLOCK + timedelta(seconds=ends),
         }
-        call = {
+        call: dict[str, Any] = {
             "trigger": an_interval(model.period),
             "params": {"door": door.name},
             "policies": policies(**given),
@@ -197,6 +206,17 @@ class Life:
     def ask(self, tool: str, name: str, **arguments: Any) -> None:
         """Ask any of the servers to change a job."""
         self.do(getattr(self._somebody, tool)(f"apscheduler:{name}", **arguments))
+
+    def left_after(self, tool: str, name: str) -> Path:
+        """Change a job, and copy the ledger before anybody hears of the commit."""
+        self._number += 1
+        place = self.folder / f"{self._number}"
+
+        async def change() -> Path:
+            await getattr(self._somebody, tool)(f"apscheduler:{name}")
+            return what_a_kill_leaves(self.app, at=place)
+
+        return self.do(change())
 
     def replay(self, run_id: str, *, key: str) -> Run:
         """Ask for a run to be run again."""
@@ -238,9 +258,9 @@ class Life:
     def settle(self) -> None:
         """Let the leader do all there is to do, and the model as well."""
         for job in self.jobs.values():
-            if job.state == "paused" and job.paused_until is not None:
-                if job.paused_until <= self.now:
-                    job.resume(self.now)
+            until = job.paused_until
+            if job.state == "paused" and until is not None and until <= self.now:
+                job.resume(self.now)
             job.take(self.now)
             job.start(self.now)
         self.do(self._quiet())
@@ -257,7 +277,8 @@ class Life:
             if ledger_of(self.app).read(self._is_quiet):
                 return
             await asyncio.sleep(0.001)
-        raise AssertionError("the scheduler never came to rest")
+        msg = "the scheduler never came to rest"
+        raise AssertionError(msg)
 
     def _is_quiet(self, db: apsw.Connection) -> bool:
         now = self.clock.now()
@@ -267,6 +288,9 @@ class Life:
             return False
         due = "select 1 from job where state = 'active' and next_run_at <= ?"
         if db.execute(due, (int(now.timestamp() * 1e6),)).fetchall():
+            return False
+        hanging = [door for serial, door in self.doors.items() if self.jobs[serial].hangs]
+        if any(door.going for door in hanging):  # their timeout is about to end them
             return False
         running = {
             (row["run_id"], row["attempts"])
@@ -292,4 +316,4 @@ class Life:
 
     def _interrupt(self) -> None:
         for job in self.jobs.values():
-            job.interrupt(self.now)
+            job.interrupt()

@@ -1,5 +1,7 @@
 """What the scheduler promises about one job, in plain Python: no database, no engine, no clock."""
 
+# ruff: noqa: D102 - the methods are named as the contract names what they do
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -12,13 +14,7 @@ OPEN = ("pending", "running")
 
 @dataclass
 class ModelRun:
-    """A record. Instants are seconds; `outcomes` has one entry per attempt, None while it goes on.
-
-    Attributes:
-        reason: None where the model does not say.
-        wakes_at: When the retry is due, where one waits.
-        stop: Why it is to be stopped, once someone asked for that.
-    """
+    """A record, in seconds; `outcomes` has one entry per attempt, `reason` may be left open."""
 
     first: int
     last: int
@@ -55,12 +51,10 @@ class ModelJob:
 
     @property
     def left(self) -> int:
-        """How many fires `max_runs` leaves it."""
         return 10**9 if self.max_runs is None else max(0, self.max_runs - self.fired)
 
     @property
     def open(self) -> list[ModelRun]:
-        """Its unfinished runs, in the order in which they may start."""
         return sorted((r for r in self.runs if r.state in OPEN), key=lambda r: r.last)
 
     def fires(self, after: int, until: int) -> range:
@@ -76,7 +70,6 @@ class ModelJob:
         return None if is_over else due
 
     def take(self, now: int) -> None:
-        """Handle what is due: on time, late, or a gap."""
         if self.state != "active" or self.due is None or self.due > now:
             return
         until = now if self.expires_at is None else min(now, self.expires_at)
@@ -93,10 +86,7 @@ class ModelJob:
         self.start(now)
 
     def make_up(self, due: range, now: int) -> None:
-        edge = now - self.window
-        old = len([1 for nominal in due[:1] if nominal < edge]) and len(
-            range(due[0], min(edge, due[-1] + 1), self.period)
-        )
+        old = sum(nominal < now - self.window for nominal in due)
         self.record(due[:old], "missed", "catchup_window")
         fresh = due[old:]
         if self.missed == "run_once" and fresh:
@@ -110,7 +100,6 @@ class ModelJob:
             self.record(fresh, "missed", "policy")
 
     def let_in(self, nominal: int, cause: str) -> None:
-        """Decide about one fire by the overlap policy."""
         going, state, reason = self.open, "pending", None
         fresh = [r.state == "pending" and not r.outcomes and r.cause == "schedule" for r in going]
         begun = any(r.state == "running" or r.outcomes for r in going)
@@ -118,10 +107,9 @@ class ModelJob:
         match self.overlap if going else None:
             case "skip":
                 state, reason = "skipped", "overlap"
-            case "queue_one" if waiting > 0:
-                state, reason = "skipped", "overlap"
-            case "allow" if len(going) >= TOGETHER:
-                state, reason = "skipped", "overlap"
+            case "queue_one" | "allow":
+                is_full = len(going) >= TOGETHER if self.overlap == "allow" else waiting > 0
+                state, reason = ("skipped", "overlap") if is_full else (state, reason)
             case "queue_all" if waiting >= QUEUED:
                 state, reason = "missed", "queue_full"
             case "cancel_previous":
@@ -134,59 +122,54 @@ class ModelJob:
             self.runs.append(ModelRun(due[0], due[-1], len(due), cause, state, reason))
 
     def start(self, now: int) -> None:
-        """Give the places that are free to those who wait, in their order."""
         for run in self.open if self.state != "cancelled" else ():
-            if run.state != "pending" or self.is_held(run) or (run.wakes_at or 0) > now:
+            is_early = run.wakes_at is not None and run.wakes_at > now
+            if run.state != "pending" or self.is_held(run) or is_early:
                 continue
-            others = [r for r in self.open if r is not run and self.has_place(r, against=run)]
+            others = [
+                r
+                for r in self.open
+                if r.state == "running"
+                or (r is not run and r.outcomes and not run.outcomes and not self.is_held(r))
+            ]
             is_second = run.cause == "catch_up" and any(r.cause == "catch_up" for r in others)
             if len(others) < (TOGETHER if self.overlap == "allow" else 1) and not is_second:
                 run.state, run.reason, run.wakes_at = "running", None, None
                 run.outcomes.append(None)
                 if self.hangs:
-                    self.end(run, "timed_out", now)
+                    self.end(run, "timed_out")
         self.complete()
 
     def is_held(self, run: ModelRun) -> bool:
         return self.state == "paused" and run.cause not in BY_HAND
 
-    def has_place(self, run: ModelRun, *, against: ModelRun) -> bool:
-        waits = bool(run.outcomes) and not against.outcomes and not self.is_held(run)
-        return run.state == "running" or waits
-
-    def end(self, run: ModelRun, outcome: str, now: int) -> None:
-        """An attempt ends: succeeded, failed, timed_out or interrupted."""
+    def end(self, run: ModelRun, outcome: str) -> None:
         run.outcomes[-1] = "cancelled" if run.stop and outcome == "stopped" else outcome
         tries = sum(one != "interrupted" for one in run.outcomes)
-        lost = len(run.outcomes) - tries
         run.state, run.reason = outcome, None
         if run.stop:
             run.state, run.reason = "cancelled", run.stop
         elif outcome == "interrupted" and self.reruns and self.state != "cancelled":
-            run.state = "dead" if lost >= 3 else "pending"
+            run.state = "dead" if len(run.outcomes) - tries >= 3 else "pending"
         elif outcome in {"failed", "timed_out"} and self.attempts > 1:
-            is_last = tries >= self.attempts
-            if is_last:
+            if tries >= self.attempts:
                 run.state = "dead"
-            elif self.state != "cancelled":
-                run.state, run.reason = "pending", "retry"
-                run.wakes_at = float("inf")  # until the ledger's instant has been checked
+            elif self.state != "cancelled":  # due as soon as the ledger's instant has been checked
+                run.state, run.reason, run.wakes_at = "pending", "retry", float("inf")
         self.complete()
 
     def stop(self, run: ModelRun, reason: str) -> None:
-        """Stop a run: at once where it waits, else its attempt is stopped."""
         run.stop = run.stop or reason
         if run.state == "pending":
             run.state, run.reason, run.wakes_at = "cancelled", run.stop, None
         elif run.state == "running":
-            self.end(run, "stopped", 0)
+            self.end(run, "stopped")
 
     def complete(self) -> None:
         if self.state == "active" and self.due is None and not self.open:
             self.state = "completed"
 
     def settle(self, now: int, reason: str) -> None:
-        """Account for what is due before something changes."""
         until = now if self.expires_at is None else min(now, self.expires_at)
         if self.state == "paused" and self.paused_at is not None:
             if self.left:
@@ -217,8 +200,7 @@ class ModelJob:
                 self.stop(run, "the job was cancelled")
         self.state, self.due = "cancelled", None
 
-    def interrupt(self, now: int) -> None:
-        """The server is gone: what ran is interrupted."""
+    def interrupt(self) -> None:
         for run in self.open:
             if run.state == "running":
-                self.end(run, "interrupted", now)
+                self.end(run, "interrupted")
