@@ -23,7 +23,7 @@ from tests.factories import (
     what_a_kill_leaves,
 )
 from tests.faults.comparison import BACKOFF
-from tests.faults.model import QUEUED, TOGETHER, ModelJob
+from tests.faults.model import NEVER, QUEUED, TOGETHER, ModelJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -179,7 +179,7 @@ class Life:
             "on_interrupt": "rerun" if model.reruns else "hold",
             "timeout_seconds": 0.02 if model.hangs else None,
             "max_runs": model.max_runs,
-            "expires_at": None if ends is None else TWO_O_CLOCK + timedelta(seconds=ends),
+            "expires_at": None if ends == NEVER else TWO_O_CLOCK + timedelta(seconds=ends),
         }
         call: dict[str, Any] = {
             "trigger": an_interval(model.period),

@@ -1,12 +1,11 @@
 """What the scheduler promises about one job, in plain Python: no database, no engine, no clock."""
-
 # ruff: noqa: D102 - the methods are named as the contract names what they do
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-GRACE, TOGETHER, QUEUED, CATCH_UPS = 60, 2, 3, 100
+GRACE, TOGETHER, QUEUED, CATCH_UPS, NEVER = 60, 2, 3, 100, 10**12
 OVERTAKEN = "cancelled by the next fire (overlap_policy cancel_previous)"
 BY_HAND = ("manual", "replay")
 OPEN = ("pending", "running")
@@ -41,7 +40,7 @@ class ModelJob:
     reruns: bool = False
     hangs: bool = False
     max_runs: int | None = None
-    expires_at: int | None = None
+    expires_at: int = NEVER
     state: str = "active"
     due: int | None = None
     paused_at: int | None = None
@@ -57,22 +56,20 @@ class ModelJob:
     def open(self) -> list[ModelRun]:
         return sorted((r for r in self.runs if r.state in OPEN), key=lambda r: r.last)
 
+    def nominal(self, after: int) -> int:
+        return self.anchor + max(0, (after - self.anchor) // self.period + 1) * self.period
+
     def fires(self, after: int, until: int) -> range:
-        first = max(0, (after - self.anchor) // self.period + 1)
-        last = (until - self.anchor) // self.period
-        return range(
-            self.anchor + first * self.period, self.anchor + last * self.period + 1, self.period
-        )
+        return range(self.nominal(after), until + 1, self.period)
 
     def following(self, after: int) -> int | None:
-        due = self.anchor + max(0, (after - self.anchor) // self.period + 1) * self.period
-        is_over = self.left == 0 or (self.expires_at is not None and due > self.expires_at)
-        return None if is_over else due
+        due = self.nominal(after)
+        return None if self.left == 0 or due > self.expires_at else due
 
     def take(self, now: int) -> None:
         if self.state != "active" or self.due is None or self.due > now:
             return
-        until = now if self.expires_at is None else min(now, self.expires_at)
+        until = min(now, self.expires_at)
         due = self.fires(self.due - 1, until)[: max(1, self.left)]
         if due and now - self.due <= GRACE:
             for nominal in due[:-1] if self.overlap == "skip" else ():
@@ -123,8 +120,7 @@ class ModelJob:
 
     def start(self, now: int) -> None:
         for run in self.open if self.state != "cancelled" else ():
-            is_early = run.wakes_at is not None and run.wakes_at > now
-            if run.state != "pending" or self.is_held(run) or is_early:
+            if run.state != "pending" or self.is_held(run) or (run.wakes_at or now) > now:
                 continue
             others = [
                 r
@@ -170,7 +166,7 @@ class ModelJob:
             self.state = "completed"
 
     def settle(self, now: int, reason: str) -> None:
-        until = now if self.expires_at is None else min(now, self.expires_at)
+        until = min(now, self.expires_at)
         if self.state == "paused" and self.paused_at is not None:
             if self.left:
                 self.record(self.fires(self.paused_at, until), "skipped", "paused")
@@ -195,12 +191,10 @@ class ModelJob:
 
     def cancel(self, now: int) -> None:
         self.settle(now, "the job was cancelled")
-        for run in self.open:
-            if run.state == "pending":
-                self.stop(run, "the job was cancelled")
+        for run in [run for run in self.open if run.state == "pending"]:
+            self.stop(run, "the job was cancelled")
         self.state, self.due = "cancelled", None
 
     def interrupt(self) -> None:
-        for run in self.open:
-            if run.state == "running":
-                self.end(run, "interrupted")
+        for run in [run for run in self.open if run.state == "running"]:
+            self.end(run, "interrupted")

@@ -24,7 +24,7 @@ from tests.doors import Door
 from tests.factories import an_interval
 from tests.faults.comparison import compare, wake
 from tests.faults.machine import Life
-from tests.faults.model import ModelJob, ModelRun
+from tests.faults.model import NEVER, ModelJob, ModelRun
 from tests.faults.tally import Tally, amount, is_soak
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -84,8 +84,8 @@ class Machine(RuleBasedStateMachine):
         lives = shape.pop("lives")
         if shape["hangs"] and shape["missed"] == "run_all":
             return  # one timeout after another takes too long
-        ends = None if lives is None else life.now + lives
-        if ends is not None and life.now + period > ends:
+        ends = NEVER if lives is None else life.now + lives
+        if life.now + period > ends:
             return
         model = ModelJob(period, life.now + period, expires_at=ends, **shape)
         if name in life.names and life.job(name).state not in {"completed", "cancelled"}:
@@ -120,7 +120,7 @@ class Machine(RuleBasedStateMachine):
         if job is None:
             return
         ends = job.expires_at
-        if period is not None and ends is not None and self.life.now + period > ends:
+        if period is not None and self.life.now + period > ends:
             return
         if period is not None and period != job.period:
             job.settle(self.life.now, "the trigger was changed")
