@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 )
 
 from mahavishnu_sched_mcp.errors import IdConflictError, IdempotencyConflictError
+from mahavishnu_sched_mcp.leadership import leadership
 from tests.doors import Door
 from tests.factories import an_interval
 from tests.faults.comparison import compare, wake
@@ -296,12 +297,15 @@ class Machine(RuleBasedStateMachine):
         return None if job.state in {"completed", "cancelled"} else job
 
 
-def test_the_scheduler_does_what_the_model_says(tally: Tally, tmp_path: Path) -> None:
+def test_the_scheduler_does_what_the_model_says(
+    tally: Tally, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every record, count, wait and execution, after every step."""
     number = random.randrange(1 << 32) if is_soak() else 0  # noqa: S311 - chance, not secrecy
     memory = Path("/dev/shm")  # noqa: S108 - each example makes a folder of its own in it
     Machine.folder = memory if memory.is_dir() else tmp_path
     Machine.steps = Machine.examples = 0
+    monkeypatch.setattr(leadership, "_RETRY_SECONDS", 0.01)  # who stands by looks more often
 
     run_state_machine_as_test(
         seed(number)(Machine) if is_soak() else Machine,
