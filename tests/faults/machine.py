@@ -284,7 +284,7 @@ class Life:
         now = self.clock.now()
         if run_lists.cancel_requested(db) or job_lists.pauses_over(db, now=now):
             return False
-        if waiting.startable(db, now=now, together=TOGETHER, limit=1):
+        if waiting.startable(db, now=now, has_slots=True, together=TOGETHER, limit=1):
             return False
         due = "select 1 from job where state = 'active' and next_run_at <= ?"
         if db.execute(due, (int(now.timestamp() * 1e6),)).fetchall():

@@ -301,7 +301,7 @@ def test_the_scheduler_does_what_the_model_says(
     tally: Tally, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every record, count, wait and execution, after every step."""
-    number = random.randrange(1 << 32) if is_soak() else 0  # noqa: S311 - chance, not secrecy
+    number = random.randrange(1 << 32) if is_soak() else 0
     memory = Path("/dev/shm")  # noqa: S108 - each example makes a folder of its own in it
     Machine.folder = memory if memory.is_dir() else tmp_path
     Machine.steps = Machine.examples = 0
