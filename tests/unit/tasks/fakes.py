@@ -45,7 +45,11 @@ class RecordingPorts:
         self.kept.append((message, context.run_id))
 
 
-def a_run(run_id: str = "run-1", *, node: str | None = None) -> RunContext:
+RUN_ID = f"run-{os.getpid()}"
+"""No other test process has it: what carries a run's id is ended with the run."""
+
+
+def a_run(run_id: str = RUN_ID, *, node: str | None = None) -> RunContext:
     """Make a run of a job, due at two o'clock."""
     return RunContext(
         job_id="apscheduler:nightly",

@@ -17,7 +17,7 @@ from mahavishnu_sched_mcp.tasks.context import RunContext
 from mahavishnu_sched_mcp.tasks.executor import TaskExecutor
 from mahavishnu_sched_mcp.tasks.registry import TaskRegistry
 
-from .fakes import RecordingPorts, a_run, is_alive, read_pid, wait_until
+from .fakes import RUN_ID, RecordingPorts, a_run, is_alive, read_pid, wait_until
 
 MODULE = f"{__package__}.operated"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
@@ -79,7 +79,7 @@ async def test_the_function_knows_its_run_and_none_of_the_servers_settings(
         )
 
     seen: Any = outcome.value
-    assert (seen["run"], seen["upstream"], seen["year"]) == ("run-1", {"m": [7]}, 2031)
+    assert (seen["run"], seen["upstream"], seen["year"]) == (RUN_ID, {"m": [7]}, 2031)
     assert (seen["main"], seen["input"]) == (True, "")
     assert len(seen["files"]) == 5  # the three, the way to the server, and the folder listed
     withheld = {"MAHAVISHNU_HTTP__TOKEN", "PREFECT_API_KEY", "FASTMCP_KEY"}
@@ -175,7 +175,7 @@ async def test_a_thread_it_left_behind_does_not_hold_the_run() -> None:
 
 async def test_it_may_return_something_to_await() -> None:
     """A wrapper that hides an async function still works, and knows its run."""
-    assert (await called("wrap")).value == "run-1"
+    assert (await called("wrap")).value == RUN_ID
 
 
 async def test_a_python_that_cannot_be_started_fails_the_run(
