@@ -144,9 +144,10 @@ class Life:
         app, place, reached = self.app, self.folder / f"{self._number}", asyncio.Event()
 
         async def stop_here(*_: object, **__: object) -> bool:
-            if not reached.is_set():
-                what_a_kill_leaves(app, at=place)
-                reached.set()
+            if reached.is_set():  # of a server that is dead already
+                raise asyncio.CancelledError
+            what_a_kill_leaves(app, at=place)
+            reached.set()
             await asyncio.Event().wait()
             return False
 
