@@ -15,7 +15,7 @@ from mahavishnu_sched_mcp.errors import (
     InvalidArgumentsError,
 )
 from mahavishnu_sched_mcp.scheduler import creation
-from mahavishnu_sched_mcp.scheduler.checks import check_end, check_id, check_texts
+from mahavishnu_sched_mcp.scheduler.checks import check_id, check_texts
 from mahavishnu_sched_mcp.scheduler.core import RECEIPT_SECONDS, SchedulerCore
 from mahavishnu_sched_mcp.scheduler.reading import next_fires, with_next_fire
 from mahavishnu_sched_mcp.scheduler.request import JobRequest
@@ -224,7 +224,6 @@ class Creating(SchedulerCore):
             is_paused=is_paused,
             needs_receipt=definition.backend is not Backend.APSCHEDULER,
         )
-        check_end(definition.policies.expires_at, trigger=request.trigger, at=now)
         most = self._parts.most_jobs
         # A job that is kept in memory only is the leader's; it may have been replaced just now.
         ledger = self._ledger if definition.durable else self._parts.lead

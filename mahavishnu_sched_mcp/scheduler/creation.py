@@ -11,6 +11,7 @@ from mahavishnu_sched_mcp.domain.run import Cause, Run, RunState
 from mahavishnu_sched_mcp.errors import IdConflictError, LimitExceededError
 from mahavishnu_sched_mcp.ledger import job_lists, jobs, keys, runs
 from mahavishnu_sched_mcp.runner.records import enqueue, next_fire, settle
+from mahavishnu_sched_mcp.scheduler.checks import check_end
 
 if TYPE_CHECKING:
     import apsw
@@ -36,6 +37,7 @@ def create(db: apsw.Connection, request: JobRequest, *, most_jobs: int) -> Made:
         IdempotencyConflictError: the key was used with other arguments.
         IdConflictError: the id is taken by another definition.
         LimitExceededError: `limits.max_jobs` unfinished jobs exist.
+        InvalidArgumentsError, InvalidTriggerError: it would have no fire before its end.
     """
     if request.call is not None:
         known = keys.recall(db, request.call)
@@ -66,6 +68,7 @@ def _found(db: apsw.Connection, request: JobRequest) -> Made | None:
         msg = f"Job '{job.job_id}' exists and differs in: {what}."
         hint = "Use update_job or replace=true to change it, or choose another id."
         raise IdConflictError(msg, hint=hint, details={"job_id": job.job_id})
+    _check_end(request)
     job = settle(db, job, reason="the job was replaced", at=request.at)
     fresh = request.job(name)
     replaced = job.model_copy(
@@ -83,7 +86,13 @@ def _found(db: apsw.Connection, request: JobRequest) -> Made | None:
     return Made(jobs.save(db, replaced, fingerprint=request.fingerprint(name)), "replaced")
 
 
+def _check_end(request: JobRequest) -> None:
+    """Refuse a job without fires; one that is there already is found, however near its end is."""
+    check_end(request.definition.policies.expires_at, trigger=request.trigger, at=request.at)
+
+
 def _new(db: apsw.Connection, request: JobRequest, *, most_jobs: int) -> Made:
+    _check_end(request)
     if request.origin.value != "system":
         current = job_lists.count_unfinished(db)
         if current >= most_jobs:

@@ -189,3 +189,21 @@ async def test_a_clock_set_back_in_a_pause_brings_no_fire_again(tmp_path: Path) 
         job = await app.scheduler.resume_job(JOB)
 
     assert job.next_run_at == at(61)
+
+
+async def test_a_call_repeated_near_the_jobs_end_finds_the_job(tmp_path: Path) -> None:
+    """Also where a new job would have no fire any more: what is there is answered."""
+    clock = ManualClock()
+    async with an_app(tmp_path, clock=clock) as app:
+
+        async def ask() -> str:
+            made = await app.scheduler.schedule_internal_task(
+                "greet", trigger=an_interval(60), id="a", policies=policies(expires_at=at(1.5))
+            )
+            return made.outcome
+
+        first = await ask()
+        clock.shift(timedelta(seconds=45))
+        again = await ask()
+
+    assert (first, again) == ("created", "existed")
