@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mahavishnu_sched_mcp.domain.job import Counts
 from mahavishnu_sched_mcp.ledger.database import query
 from tests.factories import TWO_O_CLOCK, ledger_of
-from tests.faults.model import OPEN, ModelJob
+from tests.faults.model import OPEN, OVERTAKEN, ModelJob
 
 if TYPE_CHECKING:
     import apsw
@@ -29,7 +29,7 @@ def compare(life: Life) -> None:
     for serial, model in life.jobs.items():
         job, rows = known["job"][serial][0], known["run"][serial]
         outcomes = _outcomes(known["attempt"][serial])
-        _match(model, rows)
+        _match(model, rows, outcomes)
         found = [_as_told(row, outcomes[row["run_id"]]) for row in rows]
         wanted = [
             (run.first, run.last, run.fires, run.cause, run.state, run.outcomes)
@@ -99,9 +99,17 @@ def _as_told(row: dict[str, Any], outcomes: list[str | None]) -> tuple[object, .
     return first, last, row["fires"], row["cause"], row["state"], outcomes
 
 
-def _match(model: ModelJob, rows: list[dict[str, Any]]) -> None:
+def _match(
+    model: ModelJob, rows: list[dict[str, Any]], outcomes: dict[str, list[str | None]]
+) -> None:
+    """Name the model's runs as the ledger does.
+
+    A retry that is due at the instant of a fire that overtakes it may begin before it is stopped.
+    """
     for run, row in zip(model.runs, rows, strict=False):
-        run.run_id = row["run_id"]
+        run.run_id, seen = row["run_id"], outcomes[row["run_id"]]
+        if run.reason == OVERTAKEN and run.outcomes and seen == [*run.outcomes, "cancelled"]:
+            run.outcomes = seen
 
 
 def _check_reasons(model: ModelJob, rows: list[dict[str, Any]]) -> None:
