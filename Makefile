@@ -11,6 +11,8 @@ MAKEFLAGS += --no-builtin-rules
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH CONDA_PREFIX UV_PROJECT_ENVIRONMENT
 
 BIN := .venv/bin
+# Tests wait more than they compute: one more process than there are cores.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 STAMP := .venv/.installed
 PYENV_PYTHONS := "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/*/bin
 # Output of the installation goes to stderr: `serve` speaks its protocol on stdout.
@@ -38,15 +40,15 @@ check: $(STAMP) ## Format, lint, types, import contracts, sizes and the fast tes
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
+	$(BIN)/pytest -n $(WORKERS) --maxschedchunk 1 -m "not slow"
 
 .PHONY: test
 test: $(STAMP) ## All tests but the benchmarks
-	$(BIN)/pytest -n auto --dist worksteal
+	$(BIN)/pytest -n $(WORKERS) --maxschedchunk 1
 
 .PHONY: soak
 soak: $(STAMP) ## The fault tests in full, about half an hour
-	MAHAVISHNU_SOAK=1 $(BIN)/pytest -n auto --dist worksteal tests/faults
+	MAHAVISHNU_SOAK=1 $(BIN)/pytest -n $(WORKERS) --maxschedchunk 1 tests/faults
 
 .PHONY: format
 format: $(STAMP) ## Format the code and mend what the linter can

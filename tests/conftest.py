@@ -29,6 +29,12 @@ def plain_logging() -> Iterator[None]:
     root.setLevel(level)
 
 
+@pytest.hookimpl(trylast=True)  # after the shuffle, which stays within both groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the slow tests first, so that at the end no process waits for one of them."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     """Print the figures of all fault tests, also of those that ran in other processes."""
     lines = [
