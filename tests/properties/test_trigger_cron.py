@@ -7,13 +7,14 @@ minute or hour has a star, Debian follows the clocks: the oracle looks at them m
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import pytest
 from cronsim import CronSim
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mahavishnu_sched_mcp.domain.trigger import CronTrigger, Gap
@@ -77,6 +78,7 @@ def situations(draw: st.DrawFn, *, is_fixed: bool) -> tuple[CronTrigger, datetim
     change = draw(st.sampled_from(changes(zone)))
     start, end = sorted(change + timedelta(seconds=draw(offsets)) for _ in range(2))
     expression = f"{minute} {hour} {day} * {weekday}"
+    assume(not re.search(r"\b(\w+)-\1/", expression))  # cronsim steps out of such a range
     return CronTrigger(expression=expression, timezone=zone), start, end
 
 
