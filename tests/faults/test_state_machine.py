@@ -108,10 +108,12 @@ class Machine(RuleBasedStateMachine):
         made = life.do(life.again(known))
         assert (made.outcome, made.job.serial) == ("existed", life.names[name])
         if is_keyed:
-            life.do(life.again(known, idempotency_key=name))
+            life.do(life.again(known, idempotency_key=str(self.keys)))
             before = life.snapshot()
             with pytest.raises(IdempotencyConflictError):
-                life.do(life.again({**known, "trigger": an_interval(7)}, idempotency_key=name))
+                life.do(
+                    life.again({**known, "trigger": an_interval(7)}, idempotency_key=str(self.keys))
+                )
         assert life.snapshot() == before
 
     @rule(name=NAMES, period=st.none() | PERIODS, overlap=OVERLAPS, missed=MISSED)
