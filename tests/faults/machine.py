@@ -201,7 +201,7 @@ class Life:
     ) -> None:
         """Remember with which call the job as it is now would have been made."""
         call = self.calls[name]
-        merged = call["policies"].model_copy(update=change)
+        merged = policies(**(call["policies"].model_dump() | change))
         self.calls[name] = call | {"policies": merged, "trigger": trigger or call["trigger"]}
 
     def ask(self, tool: str, name: str, **arguments: Any) -> None:
