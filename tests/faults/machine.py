@@ -153,7 +153,7 @@ class Life:
 
         runner: Any = runner_of(app)
         if part == "claimed":
-            runner._may_start = stop_here
+            runner.may_start = stop_here
         else:
             runner._recorder.finish = stop_here
         act()
