@@ -96,9 +96,20 @@ class Life:
         self._number += 1
         place = self.folder / f"{self._number}"
         left = left or what_a_kill_leaves(self.app, at=place)
+        self._hold_still()
         self._end_all()
         self._place = left
         self._come_back()
+
+    def _hold_still(self) -> None:
+        """Let the dead start nothing while they are put away, not even what they are claiming."""
+
+        async def never(*_: object, **__: object) -> bool:
+            raise asyncio.CancelledError
+
+        for server, _ in self._servers:
+            runner: Any = runner_of(server)
+            runner._is_stopping, runner.may_start = True, never
 
     def restart(self) -> None:
         """Stop the servers in order and start one."""
@@ -147,6 +158,7 @@ class Life:
             if reached.is_set():  # of a server that is dead already
                 raise asyncio.CancelledError
             what_a_kill_leaves(app, at=place)
+            self._hold_still()
             reached.set()
             await asyncio.Event().wait()
             return False
@@ -215,7 +227,9 @@ class Life:
 
         async def change() -> Path:
             await getattr(self._somebody, tool)(f"apscheduler:{name}")
-            return what_a_kill_leaves(self.app, at=place)
+            left = what_a_kill_leaves(self.app, at=place)
+            self._hold_still()
+            return left
 
         return self.do(change())
 
