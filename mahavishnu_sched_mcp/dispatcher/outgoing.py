@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from mahavishnu_sched_mcp.domain.engine import Backend
+from mahavishnu_sched_mcp.domain.job import JobState
 from mahavishnu_sched_mcp.errors import SchedulerError
 from mahavishnu_sched_mcp.ledger import jobs, outbox, runs
 
@@ -63,10 +64,15 @@ class Outgoing:
             error, wait = refusal.message, min(0.5 * 2.0**tries, MOST_BACKOFF_SECONDS)
             again = self._clock.now() + timedelta(seconds=wait)
             _log.warning("hand_over_failed", run_id=work.run_id, error=error)
-            await self._leadership.write(
-                lambda db: outbox.mark_failed(db, work.run_id, error=error, next_try_at=again),
-                durable=False,
-            )
+            note = f"{backend} has not taken it: {refusal}"
+
+            def failed(db: apsw.Connection) -> None:
+                outbox.mark_failed(db, work.run_id, error=error, next_try_at=again)
+                known = jobs.require(db, job.serial)
+                if known.state is JobState.PENDING and known.note != note:
+                    jobs.set_note(db, job.serial, note)
+
+            await self._leadership.write(failed, durable=False)
             return
         at = self._clock.now()
 

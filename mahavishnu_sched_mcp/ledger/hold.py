@@ -112,3 +112,12 @@ def _is_alive(pid: str) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """Tell the file at a path from another one put in its place; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

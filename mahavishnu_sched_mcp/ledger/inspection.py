@@ -33,11 +33,12 @@ def mark_of(path: Path) -> Mark:
 def is_new(path: Path) -> bool:
     """Whether no ledger was ever made here, so that making one forgets nothing.
 
-    Also where a process died while it made one: then there is no mark, and no table yet.
+    Also where a process died while it made one: then there is no mark, and no table yet. Where
+    there are backups there was a ledger.
     """
-    return not mark_of(path).is_there and (
-        not path.exists() or _is_empty(path) or _is_unbegun(path)
-    )
+    if mark_of(path).is_there or any(path.with_name("backups").glob("ledger-*.db")):
+        return False
+    return not path.exists() or _is_empty(path) or _is_unbegun(path)
 
 
 def inspect(path: Path) -> None:
@@ -52,6 +53,8 @@ def inspect(path: Path) -> None:
     _require_file(path)
     # Whoever opens it takes the seal off before it changes the file.
     if known.seal and seal_of(path) not in {known.seal, ""} and mark.read().seal:
+        with closing(connect(path, read_only=True)) as connection:
+            inspect_content(connection)  # where nothing can be read, there is nothing to go on with
         msg = "The ledger is damaged: its file is not as it was when it was closed."
         raise LedgerCorruptError(msg, hint=f"{RESTORE} {_KEEP}")
     with closing(connect(path, read_only=True)) as connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mahavishnu_sched_mcp.domain.job import Counts, Job, JobState
+from mahavishnu_sched_mcp.domain.job import Counts, Job, JobDefinition, JobState
 from mahavishnu_sched_mcp.ledger.database import query, scalar
 from mahavishnu_sched_mcp.ledger.instant import to_micros
 from mahavishnu_sched_mcp.ledger.rows import dump_json, dump_trigger, job_of
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import apsw
 
-    from mahavishnu_sched_mcp.domain.run import RunState
+    from mahavishnu_sched_mcp.domain.run import Run, RunState
     from mahavishnu_sched_mcp.ledger.database import Row
 
 SELECT = """
@@ -177,6 +177,15 @@ def require(db: apsw.Connection, serial: int) -> Job:
     job = get(db, serial)
     assert job is not None, serial  # noqa: S101 - the caller has just seen it
     return job
+
+
+def of_run(db: apsw.Connection, run: Run) -> Job:
+    """Give the job of a run, defined as it was when the run was made."""
+    job = require(db, run.job_serial)
+    kept = scalar(db, "select definition from run where run_id = ?", (run.run_id,))
+    if kept is None or job.is_damaged:
+        return job
+    return job.model_copy(update={"definition": JobDefinition.model_validate_json(kept)})
 
 
 def fingerprint_of(db: apsw.Connection, serial: int) -> str:

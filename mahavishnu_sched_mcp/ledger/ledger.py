@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
@@ -18,12 +17,13 @@ from mahavishnu_sched_mcp.errors import (
 )
 from mahavishnu_sched_mcp.ledger.archive import Archive, Archivist
 from mahavishnu_sched_mcp.ledger.database import (
+    RESTORE,
     close_last,
     connect,
     query,
     translated_errors,
 )
-from mahavishnu_sched_mcp.ledger.hold import Hold, held_alone
+from mahavishnu_sched_mcp.ledger.hold import Hold, held_alone, identity_of
 from mahavishnu_sched_mcp.ledger.inspection import inspect, is_new, mark_of
 from mahavishnu_sched_mcp.ledger.mark import commits_of
 from mahavishnu_sched_mcp.ledger.reserve import Reserve
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     import apsw
 
-    from mahavishnu_sched_mcp.ledger.backup import Backup
 
 _log = structlog.get_logger()
 _LOOK_SECONDS = 0.1
@@ -67,6 +66,7 @@ class Ledger:
         self._changed = asyncio.Event()
         self._version = 0
         self._damage: LedgerCorruptError | None = None
+        self._identity = identity_of(path)
 
     async def open(self) -> None:
         """Look the file over, bring its schema up to date and start to watch it.
@@ -128,7 +128,7 @@ class Ledger:
                 return query(self._reader)
         except LedgerCorruptError as error:
             self._note_damage(error)
-            raise
+            raise self._damage or error from error
 
     async def write[T](
         self,
@@ -154,24 +154,9 @@ class Ledger:
             raise self._damage
         submitted = self._writer.submit(change, durable=durable, essential=essential)
         result: T = await asyncio.wrap_future(submitted)
+        self._require_in_place()
         self._tell()
         return result
-
-    def keep_backup(self, *, at: datetime | None = None) -> Backup | None:
-        """Make an automatic backup where none was made for a day; blocks while it copies.
-
-        Args:
-            at: The moment it is of; None takes the machine's clock.
-
-        Returns:
-            The backup; None where none was due.
-
-        Raises:
-            LedgerCorruptError: the ledger is damaged; the older backups stay.
-            StorageFullError: no room; the older backups stay.
-        """
-        now = at or datetime.now(UTC)
-        return self._archive.keep(at=now) if self._archive.is_due(at=now) else None
 
     def troubles(self) -> list[str]:
         """Say what is wrong with the ledger itself now, for who looks after it."""
@@ -217,6 +202,7 @@ class Ledger:
             connection, checkpoints, reader = self._connections()
         self._reserve.make()
         self._damage = None
+        self._identity = identity_of(self._path)
         self._writer = Writer(connection, checkpoints, mark=self._mark, reserve=self._reserve)
         self._reader = reader
         self._archivist = Archivist(self._archive, on_failure=self._note_failed_backup)
@@ -260,9 +246,22 @@ class Ledger:
             if not log.exists() or log.stat().st_size == 0:
                 self._mark.seal(self._path)
 
+    def _require_in_place(self) -> None:
+        """Acknowledge nothing that is in a file which is not the ledger any more.
+
+        Raises:
+            LedgerCorruptError: the file was removed or replaced while it was open.
+        """
+        if identity_of(self._path) == self._identity:
+            return
+        msg = "The ledger's file was removed or replaced while servers had it open."
+        self._note_damage(LedgerCorruptError(msg, hint=RESTORE))
+        assert self._damage is not None  # noqa: S101 - noted just now
+        raise self._damage
+
     def _note_damage(self, error: LedgerCorruptError) -> None:
         if self._damage is None:
-            self._damage = error
+            self._damage = self._archive.advised(error)
             _log.error("ledger_damaged", error=error.message, ledger=str(self._path))
 
     def _note_failed_backup(self, error: SchedulerError) -> None:
@@ -280,7 +279,10 @@ class Ledger:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
+                self._require_in_place()
                 found = self._data_version()
+            except LedgerCorruptError:
+                continue  # noted: nothing is written any more
             except SchedulerError as error:  # a passing fault must not end the watch
                 _log.warning("ledger_unreadable", code=error.code, error=error.message)
                 continue

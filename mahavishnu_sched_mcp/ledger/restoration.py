@@ -93,7 +93,8 @@ def _copied(source: Path, *, to: Path) -> Backup:
     try:
         return copy_ledger(source, to=to)
     except LedgerCorruptError as error:
-        msg = f"'{source.name}' cannot be restored: {error.message}"
+        what = error.message.replace("The ledger", "It", 1)
+        msg = f"'{source.name}' cannot be restored. {what}"
         hint = "The ledger was not touched. Take another backup, or install the version it is of."
         raise LedgerCorruptError(msg, hint=hint) from error
     finally:

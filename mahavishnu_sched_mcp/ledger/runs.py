@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import apsw
 
+    from mahavishnu_sched_mcp.domain.job import Job
     from mahavishnu_sched_mcp.ledger.database import Row
 
 OPEN = "state in ('pending', 'running')"
@@ -63,6 +64,14 @@ def newest_fire(db: apsw.Connection, job_serial: int) -> datetime | None:
         (job_serial,),
     )
     return from_micros(found)
+
+
+def keep_definition(db: apsw.Connection, job: Job) -> None:
+    """Let the unfinished runs of a job that changes stay what they were asked for as."""
+    db.execute(
+        f"update run set definition = ? where job_serial = ? and definition is null and {OPEN}",  # noqa: S608 - a constant
+        (job.definition.model_dump_json(), job.serial),
+    )
 
 
 def accounted_until(db: apsw.Connection, job_serial: int, fire: datetime) -> datetime:

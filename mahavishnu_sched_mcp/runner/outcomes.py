@@ -48,7 +48,7 @@ def record(
     run = runs.require(db, run_id)
     if run.state.is_final:
         return run
-    job = jobs.require(db, run.job_serial)
+    job = jobs.of_run(db, run)
     if run.cancel_requested:
         reason = run.reason or "cancelled by request"
         outcome = Outcome(state=RunState.CANCELLED, reason=reason, output=outcome.output)

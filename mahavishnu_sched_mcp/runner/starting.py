@@ -154,8 +154,8 @@ def _startable(
 
 def _start(db: apsw.Connection, found: Waiting, rules: Rules, taken: Taken) -> bool:
     if found.backend is not Backend.APSCHEDULER:
-        job = jobs.require(db, found.job_serial)
-        enqueue(db, job, runs.require(db, found.run_id), at=rules.now)
+        run = runs.require(db, found.run_id)
+        enqueue(db, jobs.of_run(db, run), run, at=rules.now)
         return True
     if len(taken.started) >= rules.slots:
         return False
@@ -164,5 +164,5 @@ def _start(db: apsw.Connection, found: Waiting, rules: Rules, taken: Taken) -> b
     )
     if claimed is None:
         return False
-    taken.started.append((jobs.require(db, found.job_serial), claimed))
+    taken.started.append((jobs.of_run(db, claimed), claimed))
     return True

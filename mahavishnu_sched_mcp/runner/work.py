@@ -124,7 +124,7 @@ class QueueWork:
 
     def _left(self, run: Run) -> float | None:
         """Give the seconds that the job's own timeout leaves this attempt; None without one."""
-        job = self._ledger.read(lambda db: jobs.require(db, run.job_serial))
+        job = self._ledger.read(lambda db: jobs.of_run(db, run))
         limit, begun = job.definition.policies.timeout_seconds, self._begun.get(run.run_id)
         if limit is None or begun is None:
             return None

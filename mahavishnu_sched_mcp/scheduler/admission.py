@@ -284,7 +284,7 @@ class Admission:
             raise UnknownProviderError(msg, hint=hint.strip())
         if not providers[wanted].available:
             usable = [p.name for p in providers.values() if p.available]
-            msg = f"Queue provider '{wanted}' cannot be used: {providers[wanted].note}"
+            msg = f"Queue provider '{wanted}' cannot be used: {providers[wanted].note}."
             raise CapabilityError(msg, hint=f"Use queue_provider='{usable[0]}', or leave it out.")
         return wanted
 

@@ -105,6 +105,8 @@ def update(
         changed = changed.model_copy(update={"next_run_at": following})
     if changed == job:
         return job
+    if definition != job.definition:
+        runs.keep_definition(db, job)
     digest = fingerprint(definition, name=changed.name, tags=changed.tags)
     saved = jobs.save(db, changed, fingerprint=digest)
     jobs.complete_if_over(db, saved.serial)
@@ -169,10 +171,14 @@ def resume(db: apsw.Connection, job: Job, *, at: datetime) -> Job:
 
 
 def resume_if_due(db: apsw.Connection, serial: int, *, at: datetime) -> Job:
-    """Resume a job whose pause is over, if nobody has changed that meanwhile."""
+    """Resume a job whose pause is over, if nobody has changed that meanwhile.
+
+    It is resumed at the instant at which its pause ended: what came due since is late or missed.
+    """
     job = jobs.require(db, serial)
-    is_over = job.paused_until is not None and job.paused_until <= at
-    return resume(db, job, at=at) if job.state is JobState.PAUSED and is_over else job
+    end = job.paused_until
+    is_over = job.state is JobState.PAUSED and end is not None and end <= at
+    return resume(db, job, at=end) if is_over and end is not None else job
 
 
 def cancel(db: apsw.Connection, job_id: str, *, at: datetime) -> Job:

@@ -70,6 +70,7 @@ def _found(db: apsw.Connection, request: JobRequest) -> Made | None:
         raise IdConflictError(msg, hint=hint, details={"job_id": job.job_id})
     _check_end(request)
     job = settle(db, job, reason="the job was replaced", at=request.at)
+    runs.keep_definition(db, job)
     fresh = request.job(name)
     replaced = job.model_copy(
         update={

@@ -275,7 +275,7 @@ class Life:
         for job in self.jobs.values():
             until = job.paused_until
             if job.state == "paused" and until is not None and until <= self.now:
-                job.resume(self.now)
+                job.resume(until)
             job.take(self.now)
             job.start(self.now)
         self.do(self._quiet())

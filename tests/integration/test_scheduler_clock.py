@@ -67,7 +67,8 @@ async def test_a_server_that_starts_on_a_full_disk_leads_when_there_is_room(
             await app.scheduler.schedule_internal_task("greet", trigger=an_interval(60), id="a")
         empty = await app.scheduler.list_jobs()
         was_leader, is_full = app.scheduler.is_leader, False
-        await eventually(lambda: app.scheduler.is_leader, description="it leads")
+        dispatcher = app.scheduler._parts.lead._dispatcher
+        await eventually(lambda: dispatcher._loop is not None, description="it leads")
         await app.scheduler.schedule_internal_task("greet", trigger=an_interval(60), id="a")
         await ring(app, clock)
         runs = await runs_of(app, JOB)

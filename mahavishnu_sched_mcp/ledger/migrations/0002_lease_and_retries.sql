@@ -1,5 +1,7 @@
 -- A pending run that waits for its retry starts no earlier than this.
 alter table run add column available_at integer;
+-- What an unfinished run is of, where its job was changed since the run was made; null: the job's.
+alter table run add column definition text;
 -- Waiting runs are looked through after every commit, in the order in which they may start.
 create index run_waiting on run (scheduled_for, seq) where state = 'pending';
 

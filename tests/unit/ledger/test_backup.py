@@ -266,13 +266,13 @@ async def test_after_a_restore_the_time_since_counts_as_missed(tmp_path: Path) -
 
 async def test_one_backup_a_day_and_the_newest_seven_are_kept(tmp_path: Path) -> None:
     """What is not of that kind is never taken away."""
-    ledger = Ledger(await a_ledger(tmp_path))
     mine = tmp_path / "backups" / "before-the-holidays.db"
-    archive = Archive(ledger._path)
+    archive = Archive(await a_ledger(tmp_path))
     archive.keep_before_migration(1)
     mine.write_text("mine")
 
-    made = [ledger.keep_backup(at=NOON + hours * DAY / 2) for hours in range(20)]
+    moments = [NOON + hours * DAY / 2 for hours in range(20)]
+    made = [archive.keep(at=now) if archive.is_due(at=now) else None for now in moments]
 
     names = sorted(sizes_in(tmp_path / "backups"))
     assert [backup is not None for backup in made] == [True, False] * 10
