@@ -38,10 +38,8 @@ FIRST_EXTRA = 3
 _MOST_DESCRIPTORS = 8
 _SET_NAME, _SET_CHILD_SUBREAPER = 15, 36
 _FIRST_PAUSE_MS, _LONGEST_PAUSE_MS = 5, 100
-_PLAIN_SIGNALS = (
-    signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ
-)  # fmt: skip
-"""Python or the guardian changed what these do; a program starts with the system's own ways."""
+_PLAIN_SIGNALS = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
+"""A program starts with the system's own ways, whatever this one or its starter changed."""
 
 
 def main() -> None:
