@@ -76,13 +76,14 @@ class Mark:
             return Known()
 
     def make(self, commits: int) -> None:
-        """Write the file anew, without a seal, and sync it.
+        """Write the file anew, without a seal, and sync it; of two at once the later one stays.
 
         Raises:
             OSError: there is no room.
         """
         self.close()
-        beside = self._path.with_name(f"{self._path.name}.part")
+        # A name of its own: two servers may make the ledger in the same moment.
+        beside = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             os.write(fd, _line(commits))

@@ -178,8 +178,9 @@ class ModelJob:
 
     def pause(self, now: int, until: int | None) -> None:
         if self.state == "active":
-            self.settle(now, "paused")
-            self.paused_at = now
+            self.settle(now, "paused")  # a clock set back: what is on record already stays so
+            due = self.due or now
+            self.paused_at = due - 1 if self.nominal(now) < due else now
         self.state, self.due, self.paused_until = "paused", None, until
 
     def resume(self, now: int) -> None:
