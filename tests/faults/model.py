@@ -179,8 +179,7 @@ class ModelJob:
     def pause(self, now: int, until: int | None) -> None:
         if self.state == "active":
             self.settle(now, "paused")  # a clock set back: what is on record already stays so
-            due = self.due or now
-            self.paused_at = due - 1 if self.nominal(now) < due else now
+            self.paused_at = now if self.nominal(now) >= (self.due or 0) else (self.due or 0) - 1
         self.state, self.due, self.paused_until = "paused", None, until
 
     def resume(self, now: int) -> None:
