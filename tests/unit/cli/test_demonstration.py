@@ -18,13 +18,14 @@ from mahavishnu_sched_mcp.cli import demo
 from mahavishnu_sched_mcp.cli.demonstration import story
 from mahavishnu_sched_mcp.cli.demonstration.display import Display, summary
 from mahavishnu_sched_mcp.cli.demonstration.process import kill_processes_of, processes_of
-from mahavishnu_sched_mcp.cli.demonstration.scene import MissError, Scene, expect
+from mahavishnu_sched_mcp.cli.demonstration.scene import MissError, Scene
 from mahavishnu_sched_mcp.cli.demonstration.stage import Stage
 from mahavishnu_sched_mcp.cli.demonstration.story import Step, tell
 from mahavishnu_sched_mcp.composition import build_catalog, build_registry
 from mahavishnu_sched_mcp.domain.clock import SystemClock
 from mahavishnu_sched_mcp.server.client import ServerLostError, StdioClient, ToolRefusedError
 from mahavishnu_sched_mcp.settings import load_settings, unsupported
+from tests.factories import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -103,7 +104,10 @@ async def test_what_a_step_leaves_running_is_ended(stage: Stage, display: Displa
 
     async def start(_: Scene) -> str:
         started.append(await asyncio.create_subprocess_exec(sys.executable, "-c", program))
-        expect(processes_of(stage.folder), "the process is found by its folder")
+        await eventually(
+            lambda: bool(processes_of(stage.folder)),  # it has another name until it is exec'd
+            description="the process is found by its folder",
+        )
         return "started"
 
     results = await tell(a_scene(stage, display), listener=display, steps=[Step("Start", start)])
