@@ -47,7 +47,7 @@ test: $(STAMP) ## All tests but the benchmarks
 	$(BIN)/pytest -n $(WORKERS) --maxschedchunk 1
 
 .PHONY: soak
-soak: $(STAMP) ## The fault tests in full, about half an hour
+soak: $(STAMP) ## The fault tests in full, the better part of an hour
 	MAHAVISHNU_SOAK=1 $(BIN)/pytest -n $(WORKERS) --maxschedchunk 1 tests/faults
 
 .PHONY: format
