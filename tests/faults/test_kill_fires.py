@@ -91,6 +91,12 @@ class Life:
         retimed = f"apscheduler:beat-{_RETIMED}"
         self._observe(retimed, await wire.call("get_job", job_id=retimed))
         await wire.call("resume_job", job_id=f"apscheduler:beat-{_TOGGLED}")
+
+        async def look_again() -> bool | None:
+            return None if await wire.runs(state="pending") else True
+
+        # A pause holds what was interrupted and waits to run again.
+        await wait_until(look_again, "what was interrupted to run again", seconds=60)
         before = datetime.now(UTC)
         await asyncio.gather(*(wire.call("pause_job", job_id=one) for one in self.spans))
         after = datetime.now(UTC)
